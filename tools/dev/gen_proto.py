@@ -1,7 +1,7 @@
-"""Generates the Python stubs and proto/api.binpb from proto/; run by `make gen` in the generator's own environment.
+"""Generates the Python stubs and proto/api.binpb from proto/, in the generator's own environment.
 
-The rules of buf/validate are option bytes to everybody but the server's validator. Their import is dropped before
-the stubs are made, so that the light client needs no validator; the bytes stay in the stubs' descriptors.
+The rules of buf/validate are option bytes to everybody but the server's validator. Their import is dropped
+before the stubs are made, so that the light client needs no validator; the bytes stay in the descriptors.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "tokendance/gateway"
 VALIDATE = "buf/validate/validate.proto"
-# The mark by which Buf's images tell imported files from the input's own (FileDescriptorProto field 8042, holding
-# is_import = true). Other readers skip it; `buf lint` and `buf generate` then leave the imported files alone.
+# The mark by which Buf's images tell imported files from the input's own: field 8042 of FileDescriptorProto,
+# holding is_import = true. Other readers skip it; `buf lint` and `buf generate` leave marked files alone.
 BUF_IMPORT_MARK = FileDescriptorProto.FromString(b"\xd2\xf6\x03\x02\x08\x01")
 PACKAGE_DOCS = {
     "tokendance/gateway/__init__.py": '"""The gateway\'s API, one package per version."""\n',
-    "tokendance/gateway/v1/__init__.py": '"""Generated messages and stubs of version 1 of the API; see proto/ for their sources."""\n',
+    "tokendance/gateway/v1/__init__.py": '"""Messages and stubs of version 1, generated from proto/."""\n',
 }
 
 
@@ -41,24 +41,25 @@ def own_files(proto_root: Path) -> list[str]:
 
 
 def validate_descriptor() -> FileDescriptorProto:
-    """Reads the descriptor of buf/validate out of the validator's wheel: no wheel ships it as a .proto file."""
+    """Reads the descriptor of buf/validate out of the validator's wheel; none ships it as a .proto file."""
     from protovalidate._gen.buf.validate import validate_pb
 
     return FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
 
 
 def without_validate(full: FileDescriptorSet) -> FileDescriptorSet:
-    """Returns a copy of `full` in which no file imports buf/validate; the rules remain as unknown option bytes."""
+    """Returns a copy of `full` without imports of buf/validate; its rules remain as unknown option bytes."""
     kept = FileDescriptorSet()
     for file in full.file:
         if file.name == VALIDATE:
             continue
         copy = kept.file.add()
         copy.CopyFrom(file)
-        positions = [index for index, name in enumerate(file.dependency) if name != VALIDATE]
-        copy.dependency[:] = [file.dependency[index] for index in positions]
-        copy.public_dependency[:] = [positions.index(index) for index in file.public_dependency if index in positions]
-        copy.weak_dependency[:] = [positions.index(index) for index in file.weak_dependency if index in positions]
+        stays = [index for index, name in enumerate(file.dependency) if name != VALIDATE]
+        copy.dependency[:] = [file.dependency[index] for index in stays]
+        # These two point into the list of dependencies by position.
+        copy.public_dependency[:] = [stays.index(index) for index in file.public_dependency if index in stays]
+        copy.weak_dependency[:] = [stays.index(index) for index in file.weak_dependency if index in stays]
     return kept
 
 
@@ -92,7 +93,9 @@ def compile_descriptors(proto_root: Path, own: Sequence[str], work: Path) -> Fil
     import grpc_tools
 
     validate = work / "validate.binpb"
-    validate.write_bytes(FileDescriptorSet(file=[validate_descriptor()]).SerializeToString(deterministic=True))
+    validate.write_bytes(
+        FileDescriptorSet(file=[validate_descriptor()]).SerializeToString(deterministic=True)
+    )
     full = work / "full.binpb"
     protoc(
         f"--proto_path={proto_root}",
