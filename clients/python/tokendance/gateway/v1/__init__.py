@@ -1,1 +1,1 @@
-"""Generated messages and stubs of version 1 of the API; see proto/ for their sources."""
+"""Messages and stubs of version 1, generated from proto/."""
