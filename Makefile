@@ -16,10 +16,10 @@ setup: .venv/.installed node_modules/.installed ## make .venv and node_modules f
 run: .venv/.installed ## start a node on loopback with embedded defaults: REST 8080, internal 8081, gRPC 50051
 	$(BIN)/tokendance serve
 
-test: setup ## run the tests, 10 minutes at most
+test: setup .venv-gen/.installed ## run the tests, 10 minutes at most
 	$(BIN)/pytest -m "not long and not bench"
 
-test-long: setup ## run soaks, races with many seeds and everything else that takes its time
+test-long: setup .venv-gen/.installed ## run soaks, races with many seeds and everything else that takes its time
 	$(BIN)/pytest -m long --timeout 3600
 
 check: setup .venv-gen/.installed ## format, lint, types, import floors, proto rules, generated files
@@ -27,8 +27,8 @@ check: setup .venv-gen/.installed ## format, lint, types, import floors, proto r
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/dev/check_proto.py
 	.venv-gen/bin/python tools/dev/gen_proto.py --check
+	$(BIN)/python tools/dev/check_proto.py
 	$(BIN)/python tools/dev/check_pth.py .venv .venv-gen
 
 gen: .venv-gen/.installed ## write the stubs and proto/api.binpb from proto/
