@@ -1,0 +1,107 @@
+"""The model catalogue: public names, aliases, and the routes behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.principals import Principal
+
+COMPLETIONS = "completions"
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to an upstream. Lower priorities are tried first; `weight` shares calls among equals, 1 or more."""
+
+    provider: str
+    upstream_model: str
+    weight: int = 1
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A public model. Token counts are None where not stated; `capabilities` are names such as `completions`."""
+
+    id: str
+    routes: tuple[Route, ...]
+    aliases: tuple[str, ...] = ()
+    display_name: str = ""
+    description: str = ""
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: tuple[str, ...] = (COMPLETIONS,)
+    supported_parameters: tuple[str, ...] = ()
+    availability_note: str = ""
+    owned_by: str = "tokendance"
+    created: int = 0
+    public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One upstream as configured. Times are in seconds; `credential` is the secret itself, resolved, never printed."""
+
+    id: str
+    kind: str
+    base_url: str = ""
+    public_label: str = ""
+    credential: str = field(default="", repr=False)
+    capabilities: frozenset[str] = frozenset()
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 600.0
+    idle_timeout_s: float = 120.0
+    total_timeout_s: float = 3600.0
+
+
+class Catalog:
+    """Every model by its names. Immutable: a change makes a new one."""
+
+    def __init__(self, models: Iterable[Model], version: int = 1) -> None:
+        """Index the models; raises ValueError where two claim one name."""
+        self.version = version
+        self._models = tuple(sorted(models, key=lambda model: model.id))
+        self._by_name: dict[str, Model] = {}
+        for model in self._models:
+            for name in (model.id, *model.aliases):
+                if name in self._by_name:
+                    raise ValueError(f"two models claim the name {name!r}: {self._by_name[name].id} and {model.id}")
+                self._by_name[name] = model
+
+    def visible_to(self, principal: Principal) -> Sequence[Model]:
+        """Return the models that the caller may call, by id."""
+        return [model for model in self._models if self._allowed(model, principal)]
+
+    def find(self, name: str, principal: Principal) -> Model:
+        """Return the model of a name or alias.
+
+        Raises model_not_found where there is none, model_not_allowed where this caller may not call it.
+        """
+        model = self._by_name.get(name)
+        if model is None:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_MODEL_NOT_FOUND,
+                f"There is no model named {name!r}; see GET /v1/models for the models of this key.",
+                param="model",
+                metadata={"model": name},
+                origin="caller",
+            )
+        if not self._allowed(model, principal):
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_MODEL_NOT_ALLOWED,
+                f"This API key may not call the model {name!r}; see GET /v1/models for those it may call.",
+                param="model",
+                metadata={"model": name},
+                origin="caller",
+            )
+        return model
+
+    @staticmethod
+    def _allowed(model: Model, principal: Principal) -> bool:
+        allowed = principal.allowed_models
+        return not allowed or model.id in allowed or any(alias in allowed for alias in model.aliases)

@@ -1,0 +1,27 @@
+"""Who a caller is, once its credential has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tokendance.gateway.v1.access_pb2 import CallerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller that proved who it is.
+
+    `name` is a resource name, or `local-operator`. `organization` is `organizations/{o}`, empty for callers of the
+    whole platform. The fields of an API key are empty for everybody else.
+    """
+
+    kinds: frozenset[CallerKind.ValueType]
+    name: str
+    organization: str = ""
+    key_id: str = ""
+    owner: str = ""
+    team: str = ""
+    allowed_models: frozenset[str] = frozenset()
+    allowed_networks: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)

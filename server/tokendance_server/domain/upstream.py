@@ -1,0 +1,47 @@
+"""What the domain asks of an upstream. Implemented by providers: over HTTP, and in process by the demo."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tokendance.gateway.v1 import completion_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCall:
+    """What is the same for every kind of call: which model there, and until when.
+
+    `model` is the model's name at the upstream; `deadline` is in the event loop's monotonic seconds; `request_id` is
+    for logs, never sent upstream.
+    """
+
+    model: str
+    deadline: float
+    request_id: str
+
+
+class Upstream(Protocol):
+    """One provider, ready to be called. Errors are GatewayErrors of the provider family, scrubbed of its own words.
+
+    Each answer's `id` and `model` are the upstream's; the caller of an Upstream replaces them by the gateway's own.
+    A cancelled call closes its connection upstream.
+    """
+
+    async def complete(self, request: completion_pb2.CompletionRequest, call: UpstreamCall) -> completion_pb2.Completion:
+        """Answer in one message."""
+
+    def stream(
+        self, request: completion_pb2.CompletionRequest, call: UpstreamCall
+    ) -> AsyncIterator[Sequence[completion_pb2.CompletionEvent]]:
+        """Answer as batches of events: what arrived together. Started is first; Finished last, or an error raised."""
+
+    async def embed(self, request: completion_pb2.EmbeddingsRequest, call: UpstreamCall) -> completion_pb2.Embeddings:
+        """Turn texts into vectors."""
+
+    def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
+        """Tell what of a request this upstream would leave out, without calling it.
+
+        Raises unsupported_parameter, naming the field, where leaving it out would change the answer.
+        """
