@@ -38,7 +38,7 @@ bench: .venv/.installed ## measure the budgets of the design beside their yardst
 	$(BIN)/tokendance bench
 
 clean: ## remove the environments and caches, but never a node's data
-	rm -rf .venv .venv-gen node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-gen .tools node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Python 3.11 puts setuptools into a new environment. It is in no lock, and its .pth runs code at every start.
