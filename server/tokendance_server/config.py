@@ -1,0 +1,120 @@
+"""The server's settings: frozen, typed, checked whole at start, and printable without their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+MiB = 1024 * 1024
+
+
+class Settings(BaseModel):
+    """What all tables have in common: no unknown names, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Limits(Settings):
+    """How much one call may be. Sizes in bytes."""
+
+    grpc_message_bytes: int = Field(default=40 * MiB, ge=64 * 1024)
+    grpc_metadata_bytes: int = Field(default=16 * 1024, ge=4 * 1024)
+    grpc_concurrent_streams: int = Field(default=1000, ge=1)
+    upstream_answer_bytes: int = Field(default=64 * MiB, ge=64 * 1024)
+    upstream_event_bytes: int = Field(default=8 * MiB, ge=4 * 1024)
+    in_flight: int = Field(default=4000, ge=1)
+
+
+class Deadlines(Settings):
+    """How long one call may take where the caller says nothing, and at most. In seconds."""
+
+    unary_s: Seconds = 600
+    stream_s: Seconds = 3600
+    admin_s: Seconds = 30
+    margin_s: float = Field(default=0.25, ge=0, le=5)
+
+
+class ServerConfig(Settings):
+    """Table [server]: where the server listens and keeps its data."""
+
+    data_dir: Path = Path(".tokendance")
+    grpc: str = "127.0.0.1:50051"
+    database_url: SecretStr | None = None
+    limits: Limits = Limits()
+    deadlines: Deadlines = Deadlines()
+    key_cache_size: int = Field(default=100_000, ge=1)
+    key_cache_s: Seconds = 5
+    stop_grace_s: float = Field(default=20, ge=0, le=3600)
+    reflection: bool | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("grpc")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        return value if not value else check_address(value)
+
+
+class ProviderSettings(Settings):
+    """One [[providers]] table: an upstream and how to reach it. Times in seconds."""
+
+    name: Name
+    kind: Literal["openai", "demo"]
+    base_url: str = ""
+    public_label: str = Field(default="", max_length=100)
+    credential: str = Field(default="", max_length=512)
+    capabilities: frozenset[str] = frozenset()
+    extra_headers: dict[str, str] = {}
+    connect_timeout_s: Seconds = 5
+    first_byte_timeout_s: Seconds = 600
+    idle_timeout_s: Seconds = 120
+    total_timeout_s: Seconds = 3600
+
+    @model_validator(mode="after")
+    def _check(self) -> ProviderSettings:
+        if self.kind == "demo":
+            return self
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must start with http:// or https://")
+        if self.credential and not self.credential.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
+            raise ValueError("credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
+        return self
+
+
+class RouteSettings(Settings):
+    """One route of a model."""
+
+    provider: Name
+    upstream_model: ModelName
+    weight: int = Field(default=1, ge=1, le=1000)
+    priority: int = Field(default=0, ge=0, le=1000)
+
+
+class ModelSettings(Settings):
+    """One [[models]] table: a public model and its routes."""
+
+    name: ModelName
+    aliases: tuple[ModelName, ...] = ()
+    routes: tuple[RouteSettings, ...] = Field(min_length=1)
+    display_name: str = ""
+    description: str = ""
+    context_window: int | None = Field(default=None, ge=1)
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    capabilities: tuple[Literal["completions", "embeddings", "tools", "structured_output", "reasoning"], ...] = (
+        "completions",
+    )
+    supported_parameters: tuple[str, ...] = ()
+    availability_note: str = ""
+    owned_by: str = "tokendance"
+
+
+def check_address(value: str) -> str:
+    """Return `host:port` as given; raises ValueError where it is not one. Port 0 lets the system choose."""
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("an address is host:port, such as 127.0.0.1:50051 or [::1]:50051")
+    return value
