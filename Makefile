@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := server facade clients/python tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check gen bench clean
+.PHONY: help setup run test test-long check lock gen bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: setup .venv-gen/.installed ## format, lint, types, import floors, proto r
 	$(BIN)/python tools/dev/check_proto.py
 	$(BIN)/python tools/dev/check_pth.py .venv .venv-gen
 
+lock: ## renew the locks of both Python environments from the pyproject files
+	$(PYTHON) tools/dev/lock.py
+
 gen: .venv-gen/.installed ## write the stubs and proto/api.binpb from proto/
 	.venv-gen/bin/python tools/dev/gen_proto.py
 
@@ -46,7 +49,7 @@ clean: ## remove the environments and caches, but never a node's data
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP_INSTALL) -r $<
-	$(BIN)/python -m pip uninstall --quiet --yes setuptools
+	$(BIN)/python -m pip uninstall -qq --yes setuptools
 	touch $@
 
 # The client first: the gateway depends on it. The build backend comes from the lock, so builds are not isolated.
@@ -59,7 +62,7 @@ clean: ## remove the environments and caches, but never a node's data
 .venv-gen/.installed: requirements/gen.txt
 	test -x .venv-gen/bin/python || $(PYTHON) -m venv .venv-gen
 	.venv-gen/bin/python $(PIP_INSTALL) -r $<
-	.venv-gen/bin/python -m pip uninstall --quiet --yes setuptools
+	.venv-gen/bin/python -m pip uninstall -qq --yes setuptools
 	touch $@
 
 node_modules/.installed: package.json package-lock.json .npmrc
