@@ -1,0 +1,7 @@
+"""The OpenAI dialect: chat completions, completions, embeddings, models; does no I/O."""
+
+from __future__ import annotations
+
+from .dialect import answer
+
+__all__ = ["answer"]

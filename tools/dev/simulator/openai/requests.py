@@ -1,0 +1,93 @@
+"""Reads OpenAI requests into an Ask; lenient, for it is the gateway's encoder that must be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dev.simulator.plan import Plan
+from dev.simulator.replies import Ask, Tool, prompt_tokens_of
+
+
+class RequestError(ValueError):
+    """A body that no upstream would accept."""
+
+
+def read_chat(document: Mapping[str, Any], plan: Plan) -> Ask:
+    """Reads the body of POST /v1/chat/completions; raises RequestError without usable messages."""
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RequestError("messages must be a list with at least one message.")
+    if not all(isinstance(message, dict) and message.get("role") for message in messages):
+        raise RequestError("Each message must be an object with a role.")
+    texts = [_text_of(message) for message in messages]
+    users = [text for message, text in zip(messages, texts, strict=True) if message["role"] == "user"]
+    cap = document.get("max_completion_tokens")
+    if cap is None:
+        cap = document.get("max_tokens")
+    response_format = document.get("response_format") or {}
+    return Ask(
+        plan=plan,
+        stream=bool(document.get("stream")),
+        include_usage=_include_usage(document),
+        prompt_tokens=sum(map(prompt_tokens_of, texts)),
+        max_tokens=cap,
+        choices=max(1, min(128, document.get("n") or 1)),
+        last_user_text=users[-1] if users else "",
+        tools=tuple(_tools(document)),
+        may_call_tools=messages[-1]["role"] not in ("tool", "function"),
+        json_schema=(response_format.get("json_schema") or {}).get("schema"),
+    )
+
+
+def read_completion(document: Mapping[str, Any], plan: Plan, prompt: str | list[int]) -> Ask:
+    """Reads the body of POST /v1/completions for one of its prompts."""
+    cap = document.get("max_tokens")
+    return Ask(
+        plan=plan,
+        stream=bool(document.get("stream")),
+        include_usage=_include_usage(document),
+        prompt_tokens=prompt_tokens_of(prompt) if isinstance(prompt, str) else len(prompt),
+        max_tokens=16 if cap is None else cap,
+        choices=max(1, min(128, document.get("n") or 1)),
+        last_user_text=prompt if isinstance(prompt, str) else "",
+    )
+
+
+def texts_or_tokens(value: Any, field: str) -> list[str | list[int]]:
+    """Splits a prompt or an embedding's input into its items; one list of numbers is one item."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise RequestError(f"{field} must be a text, a list of texts, or lists of token numbers.")
+    if all(isinstance(item, int) for item in value):
+        return [value]
+    return value
+
+
+def _include_usage(document: Mapping[str, Any]) -> bool:
+    return bool((document.get("stream_options") or {}).get("include_usage"))
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _tools(document: Mapping[str, Any]) -> Iterable[Tool]:
+    """The tools that may be called: none, the one that the choice names, or all."""
+    choice = document.get("tool_choice")
+    if choice == "none":
+        return
+    wanted = None
+    if isinstance(choice, dict):
+        wanted = (choice.get("function") or choice.get("custom") or {}).get("name")
+    for tool in document.get("tools") or ():
+        custom = tool.get("type") == "custom"
+        spec = tool["custom" if custom else "function"]
+        if wanted is None or spec["name"] == wanted:
+            yield Tool(spec["name"], spec.get("parameters"), custom)
