@@ -54,17 +54,29 @@ def sample() -> str:
     return SAMPLE
 
 
+def run_generator(root: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs gen_proto.py on a repository at `root` whose only proto is `source`."""
+    folder = root / "proto" / "tokendance" / "gateway" / "v1"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sample_service.proto").write_text(source)
+    command = [ROOT / ".venv-gen" / "bin" / "python", ROOT / "tools" / "dev" / "gen_proto.py"]
+    return subprocess.run([*command, "--root", root, *arguments], capture_output=True, text=True, check=False)
+
+
 @pytest.fixture
 def generate(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs gen_proto.py on the sample, or on what `source` gives instead of it, below `tmp_path`."""
 
     def run(*arguments: str, source: str = SAMPLE) -> subprocess.CompletedProcess[str]:
-        folder = tmp_path / "proto" / "tokendance" / "gateway" / "v1"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "sample_service.proto").write_text(source)
-        command = [ROOT / ".venv-gen" / "bin" / "python", ROOT / "tools" / "dev" / "gen_proto.py"]
-        return subprocess.run(
-            [*command, "--root", tmp_path, *arguments], capture_output=True, text=True, check=False
-        )
+        return run_generator(tmp_path, source, *arguments)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The descriptors of the sample as it stands, compiled once."""
+    root = tmp_path_factory.mktemp("released")
+    done = run_generator(root, SAMPLE)
+    assert done.stderr == ""
+    return root / "proto" / "api.binpb"
