@@ -38,7 +38,7 @@ gen: .venv-gen/.installed ## write the stubs and proto/api.binpb from proto/
 	.venv-gen/bin/python tools/dev/gen_proto.py
 
 bench: .venv/.installed ## measure the budgets of the design beside their yardsticks
-	$(BIN)/tokendance bench
+	$(BIN)/python -m dev.bench
 
 clean: ## remove the environments and caches, but never a node's data
 	rm -rf .venv .venv-gen .tools node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
