@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
@@ -81,7 +89,9 @@ class ProviderSettings(Settings):
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError("base_url must start with http:// or https://")
         if self.credential and not self.credential.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
-            raise ValueError("credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
+            raise ValueError(
+                "credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself"
+            )
         return self
 
 

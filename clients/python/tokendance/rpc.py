@@ -6,7 +6,8 @@ from typing import Protocol, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # the wheel has no types  # type: ignore[import-untyped]  # ships no types
 
 from tokendance.errors import ERROR_DOMAIN, GatewayError, Origin, name_of, reason_of_name
 from tokendance.gateway.v1 import errors_pb2
@@ -32,7 +33,7 @@ _REASON_OF_STATUS: dict[int, ErrorReason.ValueType] = {
     16: errors_pb2.ERROR_REASON_INVALID_API_KEY,
 }
 
-_STATUS_CODES: dict[int, grpc.StatusCode] = {int(code.value[0]): code for code in grpc.StatusCode}  # type: ignore[index]
+_STATUS_CODES: dict[int, grpc.StatusCode] = {int(code.value[0]): code for code in grpc.StatusCode}
 
 
 class RpcFailure(Protocol):
@@ -54,7 +55,7 @@ def status_code(error: GatewayError) -> grpc.StatusCode:
 
 
 def to_status(error: GatewayError) -> status_pb2.Status:
-    """Pack an error: ErrorInfo always; RequestInfo, RetryInfo and BadRequest where there is something to tell."""
+    """Pack an error: ErrorInfo always; RequestInfo, RetryInfo and BadRequest where they have something to tell."""
     info = error_details_pb2.ErrorInfo(reason=name_of(error.reason), domain=ERROR_DOMAIN, metadata=error.metadata)
     info.metadata["origin"] = error.origin
     details: list[AnyMessage] = [_pack(info)]
@@ -71,7 +72,7 @@ def to_status(error: GatewayError) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> GatewayError:
-    """Unpack an error. Without an ErrorInfo of ours, or with a reason newer than this client, the code decides."""
+    """Unpack an error. Without our ErrorInfo, or with a reason newer than this client, the code decides."""
     reason = _REASON_OF_STATUS.get(status.code, errors_pb2.ERROR_REASON_INTERNAL_ERROR)
     error = GatewayError(reason, status.message)
     for detail in status.details:
@@ -95,19 +96,25 @@ def from_status(status: status_pb2.Status) -> GatewayError:
 
 def from_rpc(failure: RpcFailure) -> GatewayError:
     """Read the error of a failed call, sync or async, from its status details or, without them, its code."""
-    metadata = {key: value for key, value in _pairs(failure.trailing_metadata())}
+    metadata = dict(_pairs(failure.trailing_metadata()))
     packed = metadata.get(STATUS_DETAILS_KEY)
-    if isinstance(packed, bytes):
-        status = status_pb2.Status.FromString(packed)
-    else:
+    status = _parsed(packed) if isinstance(packed, bytes) else None
+    if status is None:
         code = failure.code() or grpc.StatusCode.UNKNOWN
-        number = cast("tuple[int, str]", code.value)[0]
-        status = status_pb2.Status(code=number, message=failure.details() or code.name)
+        status = status_pb2.Status(code=code.value[0], message=failure.details() or code.name)
     error = from_status(status)
     if error.request_id is None:
         request_id = metadata.get(REQUEST_ID_KEY)
         error.request_id = request_id if isinstance(request_id, str) else None
     return error
+
+
+def _parsed(packed: bytes) -> status_pb2.Status | None:
+    try:
+        return status_pb2.Status.FromString(packed)
+    except DecodeError:
+        # An intermediary's; the code still tells what happened.
+        return None
 
 
 def _pack(message: object) -> AnyMessage:
@@ -134,5 +141,3 @@ def _pairs(metadata: object) -> list[tuple[str, str | bytes]]:
     if metadata is None:
         return []
     return [(str(pair[0]), pair[1]) for pair in cast("list[tuple[str, str | bytes]]", metadata)]
-
-

@@ -29,7 +29,9 @@ class Upstream(Protocol):
     A cancelled call closes its connection upstream.
     """
 
-    async def complete(self, request: completion_pb2.CompletionRequest, call: UpstreamCall) -> completion_pb2.Completion:
+    async def complete(
+        self, request: completion_pb2.CompletionRequest, call: UpstreamCall
+    ) -> completion_pb2.Completion:
         """Answer in one message."""
 
     def stream(

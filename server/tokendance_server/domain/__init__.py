@@ -1,0 +1,1 @@
+"""The rules. No transport, no storage: messages, plain types and GatewayErrors only."""

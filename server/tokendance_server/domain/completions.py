@@ -1,0 +1,165 @@
+"""Model calls: the model is found, a route chosen, the upstream asked, and its answer made the gateway's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
+from tokendance.ids import new_id
+from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Catalog, Model, Route
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.upstream import Upstream, UpstreamCall
+
+Events = Sequence[completion_pb2.CompletionEvent]
+
+
+class Caller(Protocol):
+    """What a model call needs to know of its RPC, and may note down about it.
+
+    `deadline` is in the event loop's monotonic seconds. `model` becomes the public id once it is known;
+    `upstream_s` is the time spent waiting for the upstream, in seconds (of a stream: for its first event).
+    """
+
+    request_id: str
+    deadline: float
+    model: str
+    upstream_s: float
+
+    @property
+    def identity(self) -> Principal:
+        """Who calls."""
+
+
+class Completions:
+    """Answers model calls over the upstreams. `catalog` returns the one in force.
+
+    `upstreams` and `labels` (the names that callers may see) are by provider id.
+    """
+
+    def __init__(
+        self,
+        catalog: Callable[[], Catalog],
+        upstreams: Mapping[str, Upstream],
+        labels: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._catalog = catalog
+        self._upstreams = upstreams
+        self._labels = labels
+        self._clock = clock
+
+    async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
+        """Answer in one message. Raises the errors of the model, request and provider families."""
+        model, route = self._choose(request.model, COMPLETIONS, caller)
+        upstream = self._upstreams[route.provider]
+        warnings = upstream.warnings(request)
+        asked = _now()
+        try:
+            completion = await upstream.complete(request, _call(route, caller))
+        finally:
+            caller.upstream_s += _now() - asked
+        completion.id = new_id("cmpl")
+        completion.model = model.id
+        completion.created = int(self._clock.now().timestamp())
+        completion.warnings.extend(warnings)
+        return completion
+
+    async def stream(self, request: completion_pb2.CompletionRequest, caller: Caller) -> AsyncIterator[Events]:
+        """Answer as batches of events: Started first, Finished last. Raises as `create`, before or midway."""
+        model, route = self._choose(request.model, COMPLETIONS, caller)
+        upstream = self._upstreams[route.provider]
+        warnings = upstream.warnings(request)
+        asked = _now()
+        async with aclosing(upstream.stream(request, _call(route, caller))) as batches:  # type: ignore[type-var]
+            started = False
+            finished = False
+            async for events in batches:
+                if not started:
+                    started = True
+                    caller.upstream_s += _now() - asked
+                    self._begin(events[0], model, warnings)
+                yield events
+                finished = finished or events[-1].WhichOneof("event") == "finished"
+        if not finished:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
+                "The provider's stream ended before the answer was complete; send the request again.",
+                origin="provider",
+            )
+
+    async def embed(self, request: completion_pb2.EmbeddingsRequest, caller: Caller) -> completion_pb2.Embeddings:
+        """Turn texts into vectors. Raises the errors of the model, request and provider families."""
+        model, route = self._choose(request.model, EMBEDDINGS, caller)
+        asked = _now()
+        try:
+            embeddings = await self._upstreams[route.provider].embed(request, _call(route, caller))
+        finally:
+            caller.upstream_s += _now() - asked
+        embeddings.model = model.id
+        return embeddings
+
+    def explain(
+        self, request: completion_pb2.CompletionRequest, caller: Caller
+    ) -> completions_service_pb2.ExplainCompletionResponse:
+        """Tell what would happen to a call, and call nobody. A refusal is part of the answer, not an error."""
+        answer = completions_service_pb2.ExplainCompletionResponse()
+        try:
+            model, chosen = self._choose(request.model, COMPLETIONS, caller)
+        except GatewayError as refusal:
+            answer.reason = refusal.reason
+            answer.message = refusal.message
+            return answer
+        answer.model = model.id
+        answer.admitted = True
+        for route in _in_order(model):
+            explained = answer.routes.add(provider=self._labels[route.provider], chosen=route is chosen)
+            if route is not chosen:
+                explained.skipped_because = "Another route of the model comes first."
+            try:
+                explained.warnings.extend(self._upstreams[route.provider].warnings(request))
+            except GatewayError as refusal:
+                explained.skipped_because = refusal.message
+                if route is chosen:
+                    answer.admitted, answer.reason, answer.message = False, refusal.reason, refusal.message
+        return answer
+
+    def _choose(self, name: str, capability: str, caller: Caller) -> tuple[Model, Route]:
+        caller.model = name
+        model = self._catalog().find(name, caller.identity)
+        caller.model = model.id
+        if capability not in model.capabilities:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
+                f"The model {model.id!r} does not serve {capability}; GET /v1/models tells what each model serves.",
+                param="model",
+                metadata={"model": model.id, "capability": capability},
+                origin="caller",
+            )
+        return model, _in_order(model)[0]
+
+    def _begin(
+        self, event: completion_pb2.CompletionEvent, model: Model, warnings: Sequence[completion_pb2.Warning]
+    ) -> None:
+        if event.WhichOneof("event") != "started":
+            raise AssertionError("an upstream's first event is Started")
+        event.started.id = new_id("cmpl")
+        event.started.model = model.id
+        event.started.created = int(self._clock.now().timestamp())
+        event.started.warnings.extend(warnings)
+
+
+def _in_order(model: Model) -> list[Route]:
+    return sorted(model.routes, key=lambda route: (route.priority, -route.weight))
+
+
+def _call(route: Route, caller: Caller) -> UpstreamCall:
+    return UpstreamCall(model=route.upstream_model, deadline=caller.deadline, request_id=caller.request_id)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,75 @@
+"""The Completions servicer: decode, one call of the domain, encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completions_service_pb2 as pb
+from tokendance.gateway.v1 import completions_service_pb2_grpc as pb_grpc
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.completions import Completions
+from tokendance_server.services.call import call_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CompletionsService(pb_grpc.CompletionsServiceServicer):
+    """Serves model calls."""
+
+    def __init__(self, completions: Completions) -> None:
+        self._completions = completions
+
+    async def CreateCompletion(
+        self, request: pb.CreateCompletionRequest, context: Context
+    ) -> pb.CreateCompletionResponse:
+        """Answer a conversation in one message."""
+        _refuse_idempotency_key(request.idempotency_key)
+        completion = await self._completions.create(request.completion, call_of(context))
+        return pb.CreateCompletionResponse(completion=completion)
+
+    async def StreamCompletion(
+        self, request: pb.StreamCompletionRequest, context: Context
+    ) -> AsyncIterator[pb.StreamCompletionResponse]:
+        """Answer a conversation as a stream of events."""
+        _refuse_idempotency_key(request.idempotency_key)
+        batches = self._completions.stream(request.completion, call_of(context))
+        try:
+            async for events in batches:
+                yield pb.StreamCompletionResponse(events=events)
+        finally:
+            await batches.aclose()  # type: ignore[attr-defined]
+
+    async def CreateEmbeddings(
+        self, request: pb.CreateEmbeddingsRequest, context: Context
+    ) -> pb.CreateEmbeddingsResponse:
+        """Turn texts into vectors."""
+        embeddings = await self._completions.embed(request.embeddings, call_of(context))
+        return pb.CreateEmbeddingsResponse(embeddings=embeddings)
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
+        """Refuse: no tokenizer is served by this version."""
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
+            "Counting tokens is not served by this version; the usage of an answer tells its tokens.",
+        )
+
+    async def ExplainCompletion(
+        self, request: pb.ExplainCompletionRequest, context: Context
+    ) -> pb.ExplainCompletionResponse:
+        """Tell what would happen to a call, and call nobody."""
+        return self._completions.explain(request.completion, call_of(context))
+
+
+def _refuse_idempotency_key(key: str) -> None:
+    """Refuse what cannot be kept: a caller who sends a key must not be charged twice in silence."""
+    if key:
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
+            "Idempotency keys are not served by this version; send the call without one.",
+            param="idempotency_key",
+            origin="caller",
+        )

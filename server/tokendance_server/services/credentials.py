@@ -1,0 +1,64 @@
+"""From the metadata of a call to the caller: the credential is read, recognised, and checked."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance_server.domain.principals import Principal
+from tokendance_server.services.access import NOBODY
+from tokendance_server.services.call import Call, Metadata, Trust
+
+LOCAL_OPERATOR = Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name="local-operator")
+"""Whoever can open the node's administration socket: the owner of its data directory."""
+FACADE = Principal(kinds=frozenset({access_pb2.CALLER_KIND_FACADE}), name="facade")
+"""The gateway's own facade, for the RPCs that are its own."""
+
+_BEARER = "bearer "
+
+
+class KeyVerifier(Protocol):
+    """What the interceptor asks of the keys."""
+
+    def verify_cached(self, secret: str) -> Principal | None:
+        """Return the caller where the answer is at hand; raises as `verify`."""
+
+    async def verify(self, secret: str) -> Principal:
+        """Return the caller. Raises the errors of the authentication family."""
+
+
+def bearer_of(metadata: Metadata) -> str | None:
+    """Return the credential of the call, or None where there is none.
+
+    Raises credentials_conflict for two different ones and invalid_api_key for another scheme than Bearer.
+    """
+    found: str | None = None
+    for key, value in metadata:
+        if key != "authorization":
+            continue
+        text = value if isinstance(value, str) else ""
+        if text[:7].lower() != _BEARER or not text[7:].strip():
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_INVALID_API_KEY,
+                "The authorization must read `Bearer tdk_…`, with a TokenDance API key.",
+                origin="caller",
+            )
+        credential = text[7:].strip()
+        if found is not None and found != credential:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_CREDENTIALS_CONFLICT,
+                "Two different credentials came with the call; send one.",
+                origin="caller",
+            )
+        found = credential
+    return found
+
+
+def principal_without_credential(call: Call, allow: frozenset[access_pb2.CallerKind.ValueType]) -> Principal:
+    """Return who a caller is that sent no credential: the operator, the facade for its own RPCs, or nobody."""
+    if call.trust is Trust.OPERATOR:
+        return LOCAL_OPERATOR
+    if call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in allow:
+        return FACADE
+    return NOBODY

@@ -1,0 +1,267 @@
+"""What every call passes through: request id, credential, access, admission, validation, deadline, errors, log.
+
+One chain serves gRPC listeners and the in-process channel alike; each listener has its own, because it says how far
+its callers are trusted. Handlers are wrapped once for each method, not once for each call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import protovalidate
+from google.protobuf.message import DecodeError, Message
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import caller_pb2, errors_pb2
+from tokendance.ids import new_id
+from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY, STATUS_DETAILS_KEY, status_code, to_status
+from tokendance_server.domain.principals import Principal
+from tokendance_server.services.access import Rule, check
+from tokendance_server.services.admission import Admission
+from tokendance_server.services.call import Call, Trust
+from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
+from tokendance_server.services.deadlines import DeadlineScope, deadline_exceeded
+from tokendance_server.services.records import Recorder
+from tokendance_server.services.violations import invalid
+
+_REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
+_COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
+# Health checking and reflection bring their own handlers, which know nothing of keys.
+_FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+# The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
+Handler = Any
+Unary = Callable[[Any, Context], Awaitable[Any]]
+Stream = Callable[[Any, Context], AsyncIterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePolicy:
+    """How long calls may take: default and most, and what the server keeps for telling of it. In seconds."""
+
+    unary_s: float
+    stream_s: float
+    admin_s: float
+    margin_s: float
+
+    def longest(self, rule: Rule) -> float:
+        """Return the most that a call of this RPC may take."""
+        if rule.streams:
+            return self.stream_s
+        return self.unary_s if rule.method.startswith(_COMPLETIONS) else self.admin_s
+
+
+class Chain(grpc.aio.ServerInterceptor):
+    """Every method of one listener, wrapped. `trust` says how far the callers of that listener are believed."""
+
+    def __init__(
+        self,
+        trust: Trust,
+        *,
+        rules: Mapping[str, Rule],
+        keys: KeyVerifier,
+        admission: Admission,
+        deadlines: DeadlinePolicy,
+        recorder: Recorder,
+        validator: protovalidate.Validator,
+    ) -> None:
+        self._trust = trust
+        self._rules = rules
+        self._keys = keys
+        self._admission = admission
+        self._deadlines = deadlines
+        self._recorder = recorder
+        self._validator = validator
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the wrapped handler of a method; a method that is not there answers a typed error."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is not None and method.startswith(_FOREIGN):
+            return handler
+        if handler is None or method not in self._rules:
+            return grpc.unary_unary_rpc_method_handler(self._unknown_method)
+        return self.wrap(method, handler)
+
+    def wrap(self, method: str, handler: Handler) -> Handler:
+        """Wrap one handler of ours, once."""
+        rule = self._rules[method]
+        if handler.response_streaming:
+            wrapped = grpc.unary_stream_rpc_method_handler(
+                self._wrap_stream(rule, handler.unary_stream),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        else:
+            wrapped = grpc.unary_unary_rpc_method_handler(
+                self._wrap_unary(rule, handler.unary_unary),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        self._wrapped[method] = wrapped
+        return wrapped
+
+    def _wrap_unary(self, rule: Rule, behaviour: Unary) -> Unary:
+        async def unary(request: Any, context: Context) -> Any:
+            call = self._begin(rule, context)
+            try:
+                with self._admission.slot():
+                    await self._let_in(rule, call, request)
+                    scope = DeadlineScope(call.deadline)
+                    try:
+                        with scope:
+                            answer = await behaviour(request, call)
+                    finally:
+                        scope.close()
+                self._recorder.answered(call)
+            except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
+                error = self._failed(call, exc)
+            else:
+                self._recorder.ended(call, None)
+                return answer
+            return await _abort(context, error)
+
+        return unary
+
+    def _wrap_stream(self, rule: Rule, behaviour: Stream) -> Stream:
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            call = self._begin(rule, context)
+            try:
+                with self._admission.slot():
+                    await self._let_in(rule, call, request)
+                    await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
+                    scope = DeadlineScope(call.deadline)
+                    try:
+                        async with aclosing(behaviour(request, call)) as answers:  # type: ignore[type-var]
+                            first = True
+                            while True:
+                                with scope:
+                                    answer = await anext(answers, None)
+                                if answer is None:
+                                    break
+                                if first:
+                                    first = False
+                                    self._recorder.answered(call)
+                                yield answer
+                    finally:
+                        scope.close()
+            except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
+                error = self._failed(call, exc)
+            else:
+                self._recorder.ended(call, None)
+                return
+            await _abort(context, error)
+
+        return stream
+
+    async def _unknown_method(self, request: bytes, context: Context) -> Any:
+        error = GatewayError(
+            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
+            "There is no such method; see the descriptors of tokendance.gateway.v1 for those there are.",
+            request_id=new_id("req"),
+        )
+        await _abort(context, error)
+
+    def _begin(self, rule: Rule, context: Context) -> Call:
+        loop = asyncio.get_running_loop()
+        call = Call(context, rule.method, self._trust, loop.time())
+        call.deadline = self._deadline_of(rule, call)
+        if self._trust is Trust.FACADE:
+            self._believe(call)
+        if not call.request_id:
+            call.request_id = new_id("req")
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        self._recorder.began(call)
+        return call
+
+    def _deadline_of(self, rule: Rule, call: Call) -> float:
+        longest = self._deadlines.longest(rule)
+        remaining = call.time_remaining()
+        if remaining is not None:
+            longest = min(longest, remaining - self._deadlines.margin_s)
+        return call.started + longest
+
+    def _believe(self, call: Call) -> None:
+        """Take over what the facade asserts about its own caller."""
+        for key, value in call.invocation_metadata() or ():
+            if key == CALLER_KEY and isinstance(value, bytes):
+                try:
+                    assertion = caller_pb2.CallerAssertion.FromString(value)
+                except DecodeError:
+                    return
+                call.caller = assertion
+                call.surface = assertion.surface
+                if _REQUEST_ID.fullmatch(assertion.request_id):
+                    call.request_id = assertion.request_id
+                return
+
+    async def _let_in(self, rule: Rule, call: Call, request: Message) -> None:
+        call.principal = await self._authenticate(rule, call)
+        check(rule, call.principal)
+        # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
+        if self._trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
+            self._validate(request)
+        if call.deadline <= asyncio.get_running_loop().time():
+            raise deadline_exceeded()
+
+    async def _authenticate(self, rule: Rule, call: Call) -> Principal:
+        secret = bearer_of(call.invocation_metadata() or ())
+        if secret is None:
+            return principal_without_credential(call, rule.allow)
+        principal = self._keys.verify_cached(secret)
+        if principal is None:
+            principal = await self._keys.verify(secret)
+        return principal
+
+    def _validate(self, request: Message) -> None:
+        violations = self._validator.collect_violations(request)
+        if violations:
+            raise invalid(violations[0])
+
+    def _failed(self, call: Call, exc: BaseException) -> GatewayError:
+        """Record the failure and return it as the caller will see it; what is no Exception goes on as it is."""
+        if isinstance(exc, (asyncio.CancelledError, GeneratorExit)):
+            self._recorder.ended(call, errors_pb2.ERROR_REASON_CANCELLED)
+            raise exc
+        if not isinstance(exc, Exception):
+            raise exc
+        if isinstance(exc, GatewayError):
+            error = exc
+        elif isinstance(exc, NotImplementedError):  # what the generated servicers raise for an RPC not overridden
+            error = GatewayError(
+                errors_pb2.ERROR_REASON_UNIMPLEMENTED,
+                "This call is not served by this version of the gateway.",
+            )
+        else:
+            self._recorder.crashed(call, exc)
+            error = GatewayError(
+                errors_pb2.ERROR_REASON_INTERNAL_ERROR,
+                "Something went wrong inside the gateway; give the request id to support.",
+            )
+        error.request_id = call.request_id
+        self._recorder.ended(call, error.reason)
+        return error
+
+
+async def _abort(context: Context, error: GatewayError) -> None:
+    trailing = (
+        (REQUEST_ID_KEY, error.request_id or ""),
+        (STATUS_DETAILS_KEY, to_status(error).SerializeToString()),
+    )
+    await context.abort(status_code(error), error.message, trailing)

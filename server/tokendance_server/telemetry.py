@@ -1,0 +1,88 @@
+"""Logs and metrics: one structured line a request, and figures whose label values are bounded."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO, cast
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_UPSTREAM_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+OTHER_MODEL = "other"
+"""The label of every model name that is not in the catalogue: callers cannot make new label values."""
+
+
+def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
+    """Send structured JSON lines at `level` (`debug`, `info`, `warning`, `error`) or above to `stream`.
+
+    Libraries log through the standard library; their warnings come out in the same form. Prompts, answers and
+    secrets are never passed to a logger.
+    """
+    number = _LEVELS[level]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_LibraryFormatter())
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of the server."""
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
+
+
+class Metrics:
+    """The server's figures. `model` labels are ids of the catalogue or `other`; `code` labels are stable codes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "tokendance_requests", "Calls ended, by surface, model and code.", ["surface", "model", "code"],
+            registry=registry,
+        )  # fmt: skip
+        self.in_flight = Gauge("tokendance_requests_in_flight", "Calls running now.", ["surface"], registry=registry)
+        self.added = Histogram(
+            "tokendance_added_latency_seconds",
+            "Time to the answer (of a stream: to its first message) that the gateway itself took.",
+            ["surface"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.upstream = Histogram(
+            "tokendance_upstream_latency_seconds",
+            "Time that upstreams took to the answer, or to the first event of a stream.",
+            ["model"],
+            buckets=_UPSTREAM_BUCKETS,
+            registry=registry,
+        )
+
+
+class _LibraryFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: MutableMapping[str, Any] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _dumps(line)
+
+
+def _dumps(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
