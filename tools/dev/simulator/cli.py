@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
 
 import uvloop
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         uvloop.run(_serve(options.port, options.log_size))
     except OSError as error:
-        print(f"simulator: cannot listen on port {options.port}: {error.strerror}", flush=True)
+        print(f"simulator: cannot listen on port {options.port}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

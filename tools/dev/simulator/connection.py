@@ -37,7 +37,7 @@ class Desk(Protocol):
         """Notes that a request that had begun has ended, or lost its client."""
 
     def answer(self, record: Record, body: bytes) -> Answer:
-        """The answer to a request; fills in the record's model and status."""
+        """The answer to a request; notes the model in the record."""
 
     def script(self, answer: Answer, record: Record) -> Script:
         """The script of an answer that cannot be written at once."""
@@ -55,8 +55,11 @@ class Connection(asyncio.Protocol):
         self._current: Record | None = None
         self._keep_alive = True
         self._trapped = False
-        self._task: asyncio.Task[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._script: Script = iter(())
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._paused = False
+        self._held = False
         self._transport: asyncio.Transport
         self._number = 0
         self._begin()
@@ -88,13 +91,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Holds the script: the client reads slowly."""
-        self._writable = self._loop.create_future()
+        self._paused = True
 
     def resume_writing(self) -> None:
         """Lets the script go on."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self._paused = False
+        if self._held:
+            self._held = False
+            self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends everything, and notes if the client left before its answer had ended."""
@@ -102,8 +106,9 @@ class Connection(asyncio.Protocol):
         if self._current is not None and not self._current.ended:
             self._current.peer_left = True
             self._desk.over()
-        if self._task is not None:
-            self._task.cancel()
+        self._current = None
+        if self._timer is not None:
+            self._timer.cancel()
 
     # httptools' side
 
@@ -164,43 +169,49 @@ class Connection(asyncio.Protocol):
         self._desk.begun(record)
         answer = self._desk.answer(record, body)
         if self._trapped:
-            record.status = 0
             self._finish(Finish.CLOSE)
             return
         immediate = answer.immediate
         if immediate is not None:
             self._transport.write(immediate)
-            record.bytes_sent = len(immediate)
+            record.status, record.bytes_sent = answer.status, len(immediate)
             self._finish(Finish.KEEP)
             return
-        self._task = self._loop.create_task(self._play(self._desk.script(answer, record), record))
-        self._task.add_done_callback(self._played)
+        self._script = self._desk.script(answer, record)
+        self._due = self._loop.time()
+        self._advance()
 
-    async def _play(self, script: Script, record: Record) -> None:
-        """Writes and waits as the script says; waits count from when the last was due, so rates hold."""
-        due = self._loop.time()
-        finish = Finish.KEEP
-        for step in script:
-            if isinstance(step, bytes):
-                if self._writable is not None:
-                    await self._writable
-                self._transport.write(step)
-                record.bytes_sent += len(step)
-            elif isinstance(step, float):
-                due += step
-                await asyncio.sleep(max(0.0, due - self._loop.time()))
-            else:
-                finish = step
-        self._task = None
-        self._finish(finish)
+    def _advance(self) -> None:
+        """Plays the script up to its next wait, or until the client is too slow to read.
 
-    def _played(self, task: asyncio.Task[None]) -> None:
-        """A script that fails is a bug of ours: close, and say so."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+        A wait counts from when the last one was due, so that a rate holds even if a tick comes late. Timers
+        take the place of a task: nothing is awaited, and only the timer has to be cancelled.
+        """
+        self._timer = None
+        record = self._current
+        if record is None:
+            return
+        try:
+            for step in self._script:
+                if isinstance(step, bytes):
+                    if step.startswith(b"HTTP/1.1 "):
+                        record.status = int(step[9:12])
+                    record.bytes_sent += len(step)
+                    self._transport.write(step)
+                    if self._paused:
+                        self._held = True
+                        return
+                elif isinstance(step, float):
+                    self._due += step
+                    self._timer = self._loop.call_at(self._due, self._advance)
+                    return
+                else:
+                    self._finish(step)
+                    return
+        except Exception:
             self._transport.abort()
-            context = {"message": "A script of the simulator failed", "exception": error}
-            self._loop.call_exception_handler(context)
+            raise
+        self._finish(Finish.KEEP)
 
     def _finish(self, finish: Finish) -> None:
         record, transport = self._current, self._transport

@@ -96,12 +96,12 @@ def _merge(words: list[str], spec: str) -> dict[str, str]:
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or name not in choices:
-            raise ModelNameError(
-                f"Option {word!r} is not known here; known are {', '.join(sorted(choices))}."
-            )
-        if len(choices[name]) > 1 and value not in choices[name]:
-            raise ModelNameError(f"Option {name} must be one of {', '.join(choices[name])}.")
-        if (_is_number(options[name]) or name == "tokens") and not _is_number(value):
+            raise ModelNameError(f"Option {word!r} is not known here; known are {', '.join(sorted(choices))}.")
+        allowed = choices[name]
+        if len(allowed) > 1 and value not in allowed:
+            raise ModelNameError(f"Option {name} must be one of {', '.join(allowed)}.")
+        numeric = name == "tokens" or (len(allowed) == 1 and _is_number(allowed[0]))
+        if numeric and not _is_number(value):
             raise ModelNameError(f"Option {name}={value} must be a number of at least 0.")
         options[name] = value
     return options

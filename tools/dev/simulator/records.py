@@ -11,7 +11,8 @@ class Record:
     """One request; either its answer was written out (`ended`), or its client left first (`peer_left`).
 
     `time` is in seconds since the epoch; `body` is cut at the simulator's limit, `body_bytes` is its whole
-    length; `bytes_sent` counts what was handed to the socket; `model` is empty for a body without one.
+    length; `bytes_sent` counts what was handed to the socket; `model` is empty for a body without one; `status`
+    is 0 if no status line was sent in one piece.
     """
 
     method: str

@@ -141,8 +141,7 @@ def _calls(ask: Ask) -> tuple[ToolCall, ...]:
     if ask.plan.base == "sim-tools-parallel":
         tools = ask.tools[:2] if len(ask.tools) > 1 else ask.tools[:1] * 2
     return tuple(
-        ToolCall(f"call_sim_{index}", tool.name, _arguments(tool), tool.custom)
-        for index, tool in enumerate(tools)
+        ToolCall(f"call_sim_{index}", tool.name, _arguments(tool), tool.custom) for index, tool in enumerate(tools)
     )
 
 

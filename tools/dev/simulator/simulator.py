@@ -145,7 +145,7 @@ class Simulator:
             self._quiet.set()
 
     def answer(self, record: Record, body: bytes) -> Answer:
-        """The answer to a request: equal requests share one."""
+        """The answer to a request: equal requests share one. Notes the model in the record."""
         key = (record.method, record.path, body)
         answer = self._answers.get(key)
         if answer is None:
@@ -154,7 +154,6 @@ class Simulator:
                 if len(self._answers) >= CACHED_ANSWERS:
                     self._answers.clear()
                 self._answers[key] = answer
-        record.status = answer.status
         if answer.plan is not None:
             record.model = answer.plan.model
         return answer

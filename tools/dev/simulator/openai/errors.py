@@ -8,8 +8,6 @@ import orjson
 
 from dev.simulator.answer import JSON, Answer
 
-ENVELOPES = "openai|flat|text|code-text|detail|detail-list|message|html|empty"
-
 CONTEXT_MESSAGE = "This model's maximum context length is 8192 tokens, but your messages have 9000 tokens. "
 HTML_BODY = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
@@ -40,7 +38,7 @@ def error_object(status: int, reason: str, message: str) -> dict[str, Any]:
 
 
 def error_body(status: int, reason: str, message: str, envelope: str) -> tuple[str, bytes]:
-    """Content type and body of an error in one of ENVELOPES."""
+    """Content type and body of an error; the envelopes are those that the table of faults allows."""
     if envelope == "html":
         return "text/html; charset=utf-8", HTML_BODY
     if envelope == "empty":

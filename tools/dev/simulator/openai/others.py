@@ -40,10 +40,7 @@ def completion_answer(document: Mapping[str, Any], plan: Plan) -> Answer:
         return _completion_envelope(plan) | {"choices": [choice]}
 
     def body() -> bytes:
-        choices = [
-            chunk(index, "".join(pieces), finish)["choices"][0]
-            for index, (pieces, finish) in enumerate(texts)
-        ]
+        choices = [chunk(index, "".join(pieces), finish)["choices"][0] for index, (pieces, finish) in enumerate(texts)]
         return document_of(plan, _completion_envelope(plan) | {"choices": choices}, usage)
 
     def events() -> tuple[bytes, ...]:

@@ -63,9 +63,7 @@ def document_of(plan: Plan, document: dict[str, Any], usage: dict[str, Any]) -> 
     return body
 
 
-def events_of(
-    plan: Plan, chunks: list[Chunk], usage: dict[str, Any], include_usage: bool
-) -> tuple[bytes, ...]:
+def events_of(plan: Plan, chunks: list[Chunk], usage: dict[str, Any], include_usage: bool) -> tuple[bytes, ...]:
     """The framed events: the chunks, a usage chunk if asked for, [DONE], and the fault's changes."""
     usage_chunks = _usage_chunks(plan, chunks, usage) if include_usage else []
     if include_usage:

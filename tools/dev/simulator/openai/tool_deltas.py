@@ -49,9 +49,7 @@ def _deltas(index: int, call: ToolCall, plan: Plan) -> list[Delta]:
     if call.custom:
         first: Delta = {"index": index, "id": call.id, "type": "custom"}
         first["custom"] = {"name": call.name, "input": ""}
-        return [first] + [
-            {"index": index, "custom": {"input": piece}} for piece in argument_pieces(call.arguments)
-        ]
+        return [first] + [{"index": index, "custom": {"input": piece}} for piece in argument_pieces(call.arguments)]
     form = _form(plan)
     if form in ("whole", "object", "null-arguments"):
         return [{"index": index} | call_object(call, plan)]
