@@ -1,4 +1,4 @@
-"""The gateway's errors as Python sees them: one exception, and the table that the schema carries. Loads no gRPC."""
+"""The gateway's errors in Python: one exception, and the table that the schema carries. Loads no gRPC."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def reason_of_code(code: str) -> ErrorReason.ValueType | None:
 class GatewayError(Exception):
     """A call failed, and this says why in terms that never change.
 
-    `message` is one actionable sentence. `param` is the path of the field at fault in the caller's own request,
-    such as `messages[0].role`. `retry_after_s` is in whole seconds, 1 to 60, where a time is known. Every dynamic
-    part of the message is in `metadata` too (keys in snake_case). `request_id` is what support needs.
+    `message` is one actionable sentence. `param` is the path of the field at fault in the caller's own
+    request, such as `messages[0].role`. `retry_after_s` is in whole seconds, 1 to 60, where a time is known.
+    Every dynamic part of the message is in `metadata` too (keys in snake_case). `request_id` is what support
+    needs.
     """
 
     def __init__(
@@ -108,4 +109,5 @@ class GatewayError(Exception):
         return f"{self.code}: {self.message}{suffix}"
 
     def __repr__(self) -> str:
-        return f"GatewayError({self.code!r}, {self.message!r}, param={self.param!r}, request_id={self.request_id!r})"
+        where = f"param={self.param!r}, request_id={self.request_id!r}"
+        return f"GatewayError({self.code!r}, {self.message!r}, {where})"

@@ -55,7 +55,7 @@ def status_code(error: GatewayError) -> grpc.StatusCode:
 
 
 def to_status(error: GatewayError) -> status_pb2.Status:
-    """Pack an error: ErrorInfo always; RequestInfo, RetryInfo and BadRequest where they have something to tell."""
+    """Pack an error: ErrorInfo always; RequestInfo, RetryInfo and BadRequest where they tell something."""
     info = error_details_pb2.ErrorInfo(reason=name_of(error.reason), domain=ERROR_DOMAIN, metadata=error.metadata)
     info.metadata["origin"] = error.origin
     details: list[AnyMessage] = [_pack(info)]

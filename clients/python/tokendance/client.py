@@ -1,0 +1,231 @@
+"""The synchronous client: one channel, the generated stubs, and typed methods for what is called most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self, cast
+
+import grpc
+
+from tokendance.channel import AnswerStream, CallingChannel
+from tokendance.connection import STREAM_TIMEOUT_S, UNARY_TIMEOUT_S, call_defaults, channel_options
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance.gateway.v1 import completions_service_pb2 as completions_pb
+from tokendance.gateway.v1 import keys_service_pb2 as keys_pb
+from tokendance.gateway.v1 import models_service_pb2 as models_pb
+from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
+from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
+from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.requests import completion_request, embeddings_request
+from tokendance.streams import CompletionStream
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """The generated stubs: every RPC. Credential, deadline and GatewayError are added to each call."""
+
+    completions: CompletionsServiceStub
+    keys: KeysServiceStub
+    models: ModelsServiceStub
+
+
+class Client:
+    """Calls the gateway over gRPC. May be shared by threads; close it, or use it in a `with`.
+
+    `target` is `host:port` or `unix:PATH` (None: TOKENDANCE_GRPC_TARGET, else 127.0.0.1:50051). `api_key` is
+    a TokenDance API key (None: TOKENDANCE_API_KEY; empty: none is sent). `credentials` switch TLS on. A
+    `channel` that is handed in is used as it is and never closed here. Timeouts are in seconds, for calls
+    that name none; the gateway's own, 600 and 3,600, are the most.
+
+    Every method raises GatewayError with a stable code, the request id, and whether a repeat may help.
+    `tokendance.last_request_id()` is the request id of the newest answer.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        api_key: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.Channel | None = None,
+        timeout_s: float = UNARY_TIMEOUT_S,
+        stream_timeout_s: float = STREAM_TIMEOUT_S,
+    ) -> None:
+        """Prepare only: the first call connects. Raises ValueError for a key or timeout that cannot be."""
+        defaults = call_defaults(target, api_key, timeout_s, stream_timeout_s)
+        self._owned: grpc.Channel | None = None
+        if channel is None:
+            channel = self._owned = _open(defaults.target, credentials)
+        calling = cast("grpc.Channel", CallingChannel(channel, defaults))
+        self.stubs = Stubs(
+            completions=CompletionsServiceStub(calling),
+            keys=KeysServiceStub(calling),
+            models=ModelsServiceStub(calling),
+        )
+
+    def close(self) -> None:
+        """Close the channel and end the calls that still run; harmless when repeated."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def complete(
+        self,
+        model: str | pb.CompletionRequest,
+        messages: str | Sequence[pb.Message] = (),
+        *,
+        system: str = "",
+        max_output_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+        idempotency_key: str = "",
+        timeout_s: float | None = None,
+    ) -> pb.Completion:
+        """Return a whole answer; `text_of` reads it.
+
+        `messages` is one text of the user, or a conversation. A CompletionRequest in place of the model's
+        name says everything itself.
+        """
+        completion = completion_request(
+            model,
+            messages,
+            system=system,
+            max_output_tokens=max_output_tokens,
+            temperature=temperature,
+            stop=stop,
+        )
+        request = completions_pb.CreateCompletionRequest(completion=completion, idempotency_key=idempotency_key)
+        return self.stubs.completions.CreateCompletion(request, timeout=timeout_s).completion
+
+    def stream(
+        self,
+        model: str | pb.CompletionRequest,
+        messages: str | Sequence[pb.Message] = (),
+        *,
+        system: str = "",
+        max_output_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+        idempotency_key: str = "",
+        timeout_s: float | None = None,
+    ) -> CompletionStream:
+        """Return an answer as it is produced. Arguments as for `complete`; errors come while it is read."""
+        completion = completion_request(
+            model,
+            messages,
+            system=system,
+            max_output_tokens=max_output_tokens,
+            temperature=temperature,
+            stop=stop,
+        )
+        request = completions_pb.StreamCompletionRequest(completion=completion, idempotency_key=idempotency_key)
+        # The generated stubs cannot say that the calling channel's streams know their request id.
+        replies = self.stubs.completions.StreamCompletion(request, timeout=timeout_s)
+        return CompletionStream(cast("AnswerStream[completions_pb.StreamCompletionResponse]", replies))
+
+    def embed(
+        self,
+        model: str | pb.EmbeddingsRequest,
+        inputs: str | Sequence[str] = (),
+        *,
+        dimensions: int | None = None,
+        timeout_s: float | None = None,
+    ) -> pb.Embeddings:
+        """Return vectors, in the order of the inputs; `vector_of` reads one."""
+        embeddings = embeddings_request(model, inputs, dimensions=dimensions)
+        request = completions_pb.CreateEmbeddingsRequest(embeddings=embeddings)
+        return self.stubs.completions.CreateEmbeddings(request, timeout=timeout_s).embeddings
+
+    def explain(
+        self,
+        model: str | pb.CompletionRequest,
+        messages: str | Sequence[pb.Message] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> completions_pb.ExplainCompletionResponse:
+        """Return what would happen to a call: admitted or why not, route, limits. Nothing is spent."""
+        request = completions_pb.ExplainCompletionRequest(completion=completion_request(model, messages))
+        return self.stubs.completions.ExplainCompletion(request, timeout=timeout_s)
+
+    def count_tokens(
+        self,
+        model: str | pb.CompletionRequest,
+        messages: str | Sequence[pb.Message] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> completions_pb.CountTokensResponse:
+        """Return the size of a prompt in tokens, without calling the model."""
+        request = completions_pb.CountTokensRequest(completion=completion_request(model, messages))
+        return self.stubs.completions.CountTokens(request, timeout=timeout_s)
+
+    def list_models(self, *, page_size: int = 0, timeout_s: float | None = None) -> Iterator[models_pb.Model]:
+        """Yield the models that the caller may call, page by page; the timeout is for one page."""
+        request = models_pb.ListModelsRequest(page_size=page_size)
+        while True:
+            page = self.stubs.models.ListModels(request, timeout=timeout_s)
+            yield from page.models
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def get_model(self, name: str, *, timeout_s: float | None = None) -> models_pb.Model:
+        """Return one model by name or alias; raises model_not_found or model_not_allowed."""
+        return self.stubs.models.GetModel(models_pb.GetModelRequest(name=name), timeout=timeout_s).model
+
+    def create_key(
+        self, parent: str, key: keys_pb.Key, *, request_id: str = "", timeout_s: float | None = None
+    ) -> keys_pb.CreateKeyResponse:
+        """Create a key in `organizations/{organization}`; the answer alone holds the secret.
+
+        A repeat with the same `request_id` returns the key without it.
+        """
+        request = keys_pb.CreateKeyRequest(parent=parent, key=key, request_id=request_id)
+        return self.stubs.keys.CreateKey(request, timeout=timeout_s)
+
+    def get_key(self, name: str, *, timeout_s: float | None = None) -> keys_pb.Key:
+        """Return a key without its secret, by `organizations/{o}/keys/{k}` or its id; raises not_found."""
+        return self.stubs.keys.GetKey(keys_pb.GetKeyRequest(name=name), timeout=timeout_s).key
+
+    def list_keys(
+        self,
+        parent: str = "organizations/-",
+        *,
+        team: str = "",
+        owner: str = "",
+        state: keys_pb.KeyState.ValueType = keys_pb.KEY_STATE_UNSPECIFIED,
+        rotation_overdue: bool = False,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[keys_pb.Key]:
+        """Yield keys, newest first, page by page; the timeout is for one page."""
+        request = keys_pb.ListKeysRequest(
+            parent=parent,
+            team=team,
+            owner=owner,
+            state=state,
+            rotation_overdue=rotation_overdue,
+            page_size=page_size,
+        )
+        while True:
+            page = self.stubs.keys.ListKeys(request, timeout=timeout_s)
+            yield from page.keys
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def revoke_key(self, name: str, *, reason: str = "", timeout_s: float | None = None) -> keys_pb.Key:
+        """End a key for good, on every node within one second. Idempotent."""
+        request = keys_pb.RevokeKeyRequest(name=name, reason=reason)
+        return self.stubs.keys.RevokeKey(request, timeout=timeout_s).key
+
+
+def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(target, options=channel_options())
+    return grpc.secure_channel(target, credentials, options=channel_options())
