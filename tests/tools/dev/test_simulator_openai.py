@@ -270,6 +270,25 @@ async def test_statuses_raise_the_errors_of_the_sdk(
         await client.chat.completions.create(model=f"fault:status:code={code}", messages=USER)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens": "7"},
+        {"max_completion_tokens": -1},
+        {"n": 129},
+        {"n": True},
+        {"tools": [{"type": "function"}]},
+        {"messages": []},
+        {"messages": ["Hello"]},
+        {"messages": [{"role": "user", "content": 7}]},
+    ],
+)
+async def test_what_no_upstream_would_accept_is_refused(client: openai.AsyncOpenAI, fields: dict[str, Any]) -> None:
+    """A gateway that encodes wrongly is told so with a 400."""
+    with pytest.raises(openai.BadRequestError):
+        await client.chat.completions.create(model="sim", messages=USER, extra_body=fields)
+
+
 async def test_an_error_in_a_stream_reaches_the_sdk(client: openai.AsyncOpenAI) -> None:
     """An error event raises after the tokens before it."""
     stream = await client.chat.completions.create(model="fault:error-event:n=2", messages=USER, stream=True)

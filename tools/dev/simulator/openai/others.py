@@ -17,7 +17,7 @@ from dev.simulator.replies import prompt_tokens_of, reply_to
 from .chat import CREATED, usage_object
 from .errors import error_body
 from .quirks import Chunk, document_of, events_of, usage_of
-from .requests import RequestError, read_completion, texts_or_tokens
+from .requests import RequestError, count_of, read_completion, texts_or_tokens
 
 MOST_DIMENSIONS = 4096
 
@@ -58,7 +58,7 @@ def _completion_envelope(plan: Plan) -> dict[str, Any]:
 def embeddings_answer(document: Mapping[str, Any], plan: Plan) -> Answer:
     """The answer to POST /v1/embeddings: numbers in steps of 1/1024, so that float32 holds them exactly."""
     items = texts_or_tokens(document.get("input"), "input")
-    dimensions = document.get("dimensions") or plan.count("dims")
+    dimensions = count_of(document, "dimensions", None) or plan.count("dims")
     if not 1 <= dimensions <= MOST_DIMENSIONS:
         raise RequestError(f"dimensions must be from 1 to {MOST_DIMENSIONS}.")
     in_base64 = document.get("encoding_format") == "base64"

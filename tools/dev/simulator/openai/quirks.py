@@ -116,7 +116,7 @@ def _place_usage(place: str, chunks: list[Chunk], usage: dict[str, Any]) -> None
         last["x_groq"] = {"id": "req_upstream_canary", "usage": usage}
     elif place == "every":
         for number, chunk in enumerate(chunks):
-            done = usage["completion_tokens"] * number // (len(chunks) - 1)
+            done = usage["completion_tokens"] * number // max(1, len(chunks) - 1)
             total = usage["prompt_tokens"] + done
             chunk["usage"] = usage | {"completion_tokens": done, "total_tokens": total}
 
