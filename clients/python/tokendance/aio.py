@@ -15,9 +15,14 @@ from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2 as completions_pb
 from tokendance.gateway.v1 import keys_service_pb2 as keys_pb
 from tokendance.gateway.v1 import models_service_pb2 as models_pb
+from tokendance.gateway.v1 import quota_service_pb2 as quota_pb
+from tokendance.gateway.v1 import status_service_pb2 as status_pb
+from tokendance.gateway.v1 import usage_pb2 as usage_pb
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
+from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceStub
 from tokendance.requests import completion_request, embeddings_request
 from tokendance.streams import AsyncCompletionStream
 
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceAsyncStub
     from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceAsyncStub
     from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceAsyncStub
+    from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceAsyncStub
+    from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,8 @@ class AsyncStubs:
     completions: CompletionsServiceAsyncStub
     keys: KeysServiceAsyncStub
     models: ModelsServiceAsyncStub
+    quota: QuotaServiceAsyncStub
+    status: StatusServiceAsyncStub
 
 
 class AsyncClient:
@@ -69,6 +78,8 @@ class AsyncClient:
             completions=CompletionsServiceStub(calling),
             keys=KeysServiceStub(calling),
             models=ModelsServiceStub(calling),
+            quota=QuotaServiceStub(calling),
+            status=StatusServiceStub(calling),
         )
 
     async def close(self) -> None:
@@ -234,6 +245,23 @@ class AsyncClient:
         """End a key for good, on every node within one second. Idempotent."""
         request = keys_pb.RevokeKeyRequest(name=name, reason=reason)
         return (await self.stubs.keys.RevokeKey(request, timeout=timeout_s)).key
+
+    async def get_quota(
+        self, subject: str = "", *, include_inherited: bool = False, timeout_s: float | None = None
+    ) -> quota_pb.GetQuotaResponse:
+        """Return limits with what is spent, held and left; of the calling key where no subject is named."""
+        request = quota_pb.GetQuotaRequest(subject=subject, include_inherited=include_inherited)
+        return await self.stubs.quota.GetQuota(request, timeout=timeout_s)
+
+    async def get_request(self, request_id: str, *, timeout_s: float | None = None) -> usage_pb.RequestRecord:
+        """Return the support record of one call by its request id; raises not_found."""
+        request = quota_pb.GetRequestRequest(name=request_id)
+        return (await self.stubs.quota.GetRequest(request, timeout=timeout_s)).request
+
+    async def get_status(self, *, history_days: int = 0, timeout_s: float | None = None) -> status_pb.StatusSnapshot:
+        """Return the gateway's state of now, and up to 90 days of history."""
+        request = status_pb.GetStatusRequest(history_days=history_days)
+        return (await self.stubs.status.GetStatus(request, timeout=timeout_s)).status
 
 
 def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
