@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # the wheel has no types  # type: ignore[import-untyped]  # ships no types
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
 
 from tokendance.errors import ERROR_DOMAIN, GatewayError, Origin, name_of, reason_of_name
 from tokendance.gateway.v1 import errors_pb2
