@@ -1,0 +1,1 @@
+"""The `tokendance` command: serves a node, governs its keys, and calls models as the holder of a key."""

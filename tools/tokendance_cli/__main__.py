@@ -1,0 +1,89 @@
+"""The `tokendance` command: its global options, its commands, and how their failures are shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokendance_cli.commands import keys, models
+from tokendance_cli.commands.chat import chat
+from tokendance_cli.commands.errors import errors
+from tokendance_cli.commands.serve import serve
+from tokendance_cli.failures import EXIT_CODES, FAILED, CommandError
+from tokendance_cli.output import Format, Globals
+
+DATA_DIR_VARIABLE = "TOKENDANCE_GATEWAY_SERVER__DATA_DIR"
+
+app = typer.Typer(
+    name="tokendance",
+    help="TokenDance Gateway: run a node, govern its keys, and call models with a key.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    # Tracebacks are for us, not for users; main() prints one line.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tokendance {version('tokendance-gateway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path, typer.Option(help="The data directory of the node on this machine.", envvar=DATA_DIR_VARIABLE)
+    ] = Path(".tokendance"),
+    form: Annotated[Format, typer.Option("--format", help="How to print: table or json.")] = Format.TABLE,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command's name."""
+    context.obj = Globals(data_dir, form)
+
+
+app.command("serve")(serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
+app.command("chat")(chat)
+app.command("errors")(errors)
+
+
+def main() -> None:
+    """Run the command line; every failure is one line on standard error and an exit code."""
+    # A terminal that cannot show a character shows its number instead of ending the command.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except CommandError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader has seen enough, as in `… | head`. Python would complain again while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        if os.environ.get("TOKENDANCE_DEBUG"):
+            raise
+        print(
+            f"tokendance: unexpected {type(error).__name__}: {error}\n"
+            "  This is a mistake of ours; please report it. TOKENDANCE_DEBUG=1 shows where it happened.",
+            file=sys.stderr,
+        )
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

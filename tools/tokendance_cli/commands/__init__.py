@@ -1,0 +1,1 @@
+"""One module for each command. A module imports what is heavy only where the command runs."""

@@ -1,0 +1,95 @@
+"""`tokendance serve`: a node, or one role of a split one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokendance_cli.output import globals_of
+
+
+class RoleName(StrEnum):
+    """What the process is; named here so that `--help` loads nothing of the node."""
+
+    ALL = "all"
+    SERVER = "server"
+    FACADE = "facade"
+
+
+class LoopName(StrEnum):
+    """Which event loop it runs."""
+
+    UVLOOP = "uvloop"
+    ASYNCIO = "asyncio"
+
+
+def serve(
+    context: typer.Context,
+    *,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the node keeps its data. [default: .tokendance]", show_default=False)
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option(help="REST, for callers. [default: 127.0.0.1:8080]", show_default=False)
+    ] = None,
+    internal: Annotated[
+        str | None,
+        typer.Option(help="Metrics and health, never exposed. [default: 127.0.0.1:8081]", show_default=False),
+    ] = None,
+    grpc: Annotated[
+        str | None,
+        typer.Option(help="gRPC; empty: none. [default: 127.0.0.1:50051]", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file with the tables server and facade and the arrays providers and models.",
+            envvar="TOKENDANCE_GATEWAY_CONFIG",
+            show_default=False,
+        ),
+    ] = None,
+    role: Annotated[RoleName, typer.Option(help="Everything in one process, or one of its two roles.")] = RoleName.ALL,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="For role facade: the server, as unix:///PATH or HOST:PORT. [default: the one on --data-dir]",
+            show_default=False,
+        ),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="On the first start write the API key to this file (mode 0600) instead of printing it.",
+            show_default=False,
+        ),
+    ] = None,
+    loop: Annotated[LoopName, typer.Option(help="The event loop.")] = LoopName.UVLOOP,
+) -> None:
+    """Run a node until SIGTERM or Ctrl-C: REST, gRPC, metrics and health on loopback, data in --data-dir.
+
+    Flags win over TOKENDANCE_GATEWAY_* variables (such as TOKENDANCE_GATEWAY_SERVER__GRPC), and those over the
+    file. The first start makes an organization and an API key, and shows the key once.
+    """
+    from tokendance_cli.settings import load_settings
+
+    settings = load_settings(
+        config,
+        {
+            "server": {"data_dir": data_dir or _data_dir_flag(context), "grpc": grpc},
+            "facade": {"http": http, "internal": internal, "server": server},
+        },
+    )
+    from tokendance_cli.node import Role
+    from tokendance_cli.run_node import run
+
+    run(settings, Role(role.value), loop.value, key_file)
+
+
+def _data_dir_flag(context: typer.Context) -> Path | None:
+    """Return the option before the command's name where it was typed; variable and default have their own way."""
+    parent = context.parent
+    source = parent.get_parameter_source("data_dir") if parent is not None else None
+    return globals_of(context).data_dir if source is not None and source.name == "COMMANDLINE" else None

@@ -1,0 +1,96 @@
+"""From the words of `tokendance keys create` to the key that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tokendance.gateway.v1 import keys_service_pb2 as pb
+from tokendance_cli.failures import USAGE, CommandError
+from tokendance_cli.limits import parse_limit
+
+if TYPE_CHECKING:
+    from tokendance import Client
+
+
+def resource(collection: str, name: str, parent: str = "") -> str:
+    """Return a resource name as it is given, or made of an id: `parent/collection/id`."""
+    if "/" in name:
+        return name
+    return f"{parent}/{collection}/{name}" if parent else f"{collection}/{name}"
+
+
+def organization_of(client: Client, named: str, owner: str, team: str) -> str:
+    """Return the organization: as named, as owner or team tell, or the only one there is; raises CommandError."""
+    if named:
+        return resource("organizations", named)
+    for name in (owner, team):
+        told = re.match(r"organizations/[^/]+(?=/)", name)
+        if told:
+            return told[0]
+    page = client.stubs.keys.ListKeys(pb.ListKeysRequest(parent="organizations/-", page_size=1000))
+    found = sorted({"/".join(key.name.split("/")[:2]) for key in page.keys})
+    if len(found) != 1 or page.next_page_token:
+        raise CommandError(
+            "Which organization? Name it with --organization.",
+            *([f"There are {', '.join(found[:10])}."] if found else []),
+            exit_code=USAGE,
+        )
+    return found[0]
+
+
+def key_wanted(
+    organization: str,
+    *,
+    purpose: str,
+    owner: str,
+    team: str,
+    rotated_by: str,
+    rotation_days: int,
+    inherit_quota: str,
+    limits: Sequence[str],
+    models: Sequence[str],
+    networks: Sequence[str],
+    expires: str,
+    labels: Sequence[str],
+) -> pb.Key:
+    """Return the key; raises CommandError for words that cannot be read. What they mean the gateway checks."""
+    key = pb.Key(
+        purpose=purpose,
+        owner=resource("members", owner, organization),
+        team=resource("teams", team, organization),
+        allowed_models=models,
+        allowed_networks=networks,
+        labels=dict(_label(label) for label in labels),
+    )
+    key.rotation.responsible = resource("members", rotated_by, organization)
+    key.rotation.period.FromTimedelta(timedelta(days=rotation_days))
+    if limits:
+        key.quota.limits.rules.extend(parse_limit(limit) for limit in limits)
+    else:
+        key.quota.inherited_from = {"team": key.team, "organization": organization}.get(inherit_quota, inherit_quota)
+    if expires:
+        key.expire_time.FromDatetime(_moment(expires))
+    return key
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandError(f"{text!r} is no label; write NAME=VALUE.", exit_code=USAGE)
+    return name, value
+
+
+def _moment(text: str) -> datetime:
+    days = re.fullmatch(r"(\d{1,5})d", text)
+    if days:
+        return datetime.now(UTC) + timedelta(days=int(days[1]))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no time; write 90d, 2027-01-31 or 2027-01-31T12:00:00Z.", exit_code=USAGE
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

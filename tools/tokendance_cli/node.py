@@ -1,0 +1,127 @@
+"""One process of the gateway: server, facade, or both, started and stopped in order."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import grpc
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from tokendance_cli.failures import CommandError
+from tokendance_cli.settings import GatewaySettings
+from tokendance_facade.app import Facade
+from tokendance_facade.internal import InternalSite
+from tokendance_server.app import FirstKey, Server, open_server
+from tokendance_server.startup import StartupError
+
+_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+class Role(StrEnum):
+    """What a process is."""
+
+    ALL = "all"
+    SERVER = "server"
+    FACADE = "facade"
+
+
+class Node:
+    """The parts that a role needs, built and started by `start`; addresses are those really bound, empty without."""
+
+    def __init__(self, settings: GatewaySettings, role: Role) -> None:
+        self._settings = settings
+        self._role = role
+        self._registry = CollectorRegistry()
+        self._server: Server | None = None
+        self._facade: Facade | None = None
+        self._site: InternalSite | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self.first_key: FirstKey | None = None
+        self.http_url = ""
+        self.internal_url = ""
+        self.grpc_address = ""
+
+    async def start(self) -> None:
+        """Open, bind and serve; raises CommandError, with nothing left running."""
+        try:
+            with _told():
+                if self._role is not Role.FACADE:
+                    await self._start_server()
+                if self._role is Role.SERVER:
+                    await self._start_site()
+                else:
+                    await self._start_facade()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def stop(self, grace_s: float) -> None:
+        """Let what runs end within `grace_s` seconds, callers' side first; then cut it."""
+        if self._facade is not None:
+            await self._facade.stop(grace_s)
+        if self._site is not None:
+            await self._site.stop()
+        if self._channel is not None:
+            await self._channel.close()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+    async def _start_server(self) -> None:
+        settings = self._settings
+        self._server = await open_server(
+            settings.server, providers=settings.providers, models=settings.models, registry=self._registry
+        )
+        await self._server.start()
+        self.first_key = self._server.first_key
+        self.grpc_address = self._server.grpc_address or ""
+
+    async def _start_site(self) -> None:
+        self._site = InternalSite(self._settings.facade.internal, self._registry, self._server_ready)
+        await self._site.start()
+        self.internal_url = self._site.url
+
+    async def _start_facade(self) -> None:
+        if self._server is not None:
+            channel, ready = self._server.local_channel(), self._server_ready
+        else:
+            channel = self._channel = self._open_channel()
+            ready = _readiness(channel)
+        facade = Facade(self._settings.facade, channel, registry=self._registry, ready=ready)
+        await facade.start()
+        self._facade = facade
+        self.http_url = facade.http_url
+        self.internal_url = facade.internal_url
+
+    def _server_ready(self) -> bool:
+        return self._server is not None and self._server.ready
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        target = self._settings.facade.server or f"unix:{self._settings.server.data_dir.resolve() / 'facade.sock'}"
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+def _readiness(channel: grpc.aio.Channel) -> Callable[[], bool]:
+    """Return what tells whether the server behind a channel can be reached; asking also keeps it connected."""
+    channel.get_state(try_to_connect=True)
+
+    def ready() -> bool:
+        return channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+    return ready
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except StartupError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        hints = []
+        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            hints = ["Stop what listens there, or choose other addresses with --http and --internal."]
+        raise CommandError(f"The node cannot start: {error.strerror or error}.", *hints) from error

@@ -1,0 +1,74 @@
+"""Where a node's administration socket is, and a client on it. Nothing here speaks TCP."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokendance_cli.failures import FAILED, UNREACHABLE, CommandError
+
+if TYPE_CHECKING:
+    from tokendance import Client
+
+_CALL_TIMEOUT_S = 30
+_CONNECT_TIMEOUT_S = 5
+
+
+@contextmanager
+def admin_client(data_dir: Path) -> Iterator[Client]:
+    """Give a client of the node that runs on `data_dir`, as its operator; errors come out as CommandError."""
+    path = admin_socket(data_dir)
+    _check_listening(path, data_dir)
+    from tokendance import Client, GatewayError
+
+    # The socket itself is the credential; a key in the environment is for model calls and stays there.
+    with Client(f"unix:{path}", api_key="", timeout_s=_CALL_TIMEOUT_S) as client:
+        try:
+            yield client
+        except GatewayError as error:
+            where = f" ({error.param})" if error.param else ""
+            raise CommandError(
+                f"{error.code}: {error.message}{where}",
+                f"Check first: {error.spec.check_first}",
+                exit_code=FAILED,
+                request_id=error.request_id,
+            ) from error
+
+
+def admin_socket(data_dir: Path) -> Path:
+    """Return the socket's path; a path too long for a socket stands in `sockets.json` of the data directory."""
+    try:
+        places = json.loads((data_dir / "sockets.json").read_text(encoding="utf-8"))
+        return Path(places["admin"])
+    except FileNotFoundError:
+        return data_dir / "admin.sock"
+    except PermissionError as error:
+        raise _not_allowed(data_dir) from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CommandError(f"{data_dir / 'sockets.json'} cannot be read: {error}.") from error
+
+
+def _check_listening(path: Path, data_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CONNECT_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except PermissionError as error:
+            raise _not_allowed(data_dir) from error
+        except OSError as error:
+            raise CommandError(
+                f"No node is running on the data directory {data_dir}.",
+                f"Start one with `tokendance serve --data-dir {data_dir}`, "
+                "or name its directory: `tokendance --data-dir DIR …`.",
+                exit_code=UNREACHABLE,
+            ) from error
+
+
+def _not_allowed(data_dir: Path) -> CommandError:
+    return CommandError(
+        f"You may not read the data directory {data_dir}.", "Run the command as the user that runs the node."
+    )

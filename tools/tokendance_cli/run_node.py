@@ -1,0 +1,121 @@
+"""The life of a node's process: an event loop, a node, and the signals that end it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tokendance_cli.announcement import addresses, curl_line, first_key, open_addresses
+from tokendance_cli.failures import CommandError
+from tokendance_cli.node import Node, Role
+from tokendance_cli.secret_file import check_writable, write_secret
+from tokendance_cli.settings import GatewaySettings
+from tokendance_server.telemetry import configure_logging
+
+# Older releases can close another connection's descriptor when a connect is cancelled: answers could then
+# reach the wrong caller.
+_UVLOOP_FLOOR = (0, 23)
+_CUT_S = 5
+
+
+def run(settings: GatewaySettings, role: Role, loop: str, key_file: Path | None) -> None:
+    """Run a node until it is told to stop; raises CommandError where it cannot start."""
+    if key_file is not None:
+        check_writable(key_file)
+    configure_logging(settings.server.log_level)
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        runner.run(_serve(settings, role, key_file))
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop `uvloop` or `asyncio`; raises CommandError for a uvloop that is unsafe."""
+    if name == "asyncio":
+        return asyncio.new_event_loop
+    hint = "Run `make setup` to renew it, or serve with --loop asyncio."
+    try:
+        import uvloop
+    except ImportError as error:
+        raise CommandError("uvloop is not installed.", hint) from error
+    release = version("uvloop")
+    if not _new_enough(release):
+        raise CommandError(f"uvloop {release} is too old to be safe; 0.23 or later is needed.", hint)
+    return uvloop.new_event_loop
+
+
+def _new_enough(release: str) -> bool:
+    numbers = tuple(int(part) if part.isdecimal() else 0 for part in release.split(".")[:2])
+    return numbers >= _UVLOOP_FLOOR
+
+
+async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
+    signals = _Signals(asyncio.get_running_loop())
+    node = Node(settings, role)
+    starting = asyncio.ensure_future(node.start())
+    if not await signals.first_before(starting):
+        _announce(node, settings, role, key_file)
+        await signals.first.wait()
+        print("Stopping: calls that run may end; a second signal cuts them.", file=sys.stderr, flush=True)
+        stopping = asyncio.ensure_future(node.stop(settings.server.stop_grace_s))
+        if await signals.second_before(stopping):
+            await asyncio.wait_for(node.stop(0), _CUT_S)
+
+
+class _Signals:
+    """SIGINT and SIGTERM, counted: the first asks, the second insists."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._received)
+
+    async def first_before(self, task: asyncio.Future[None]) -> bool:
+        """Wait for the task and tell whether the first signal came before its end; the task is then cancelled."""
+        return await _before(self.first, task)
+
+    async def second_before(self, task: asyncio.Future[None]) -> bool:
+        """Wait for the task and tell whether the second signal came before its end; the task is then cancelled."""
+        return await _before(self.second, task)
+
+    def _received(self) -> None:
+        if self.first.is_set():
+            self.second.set()
+        self.first.set()
+
+
+async def _before(event: asyncio.Event, task: asyncio.Future[None]) -> bool:
+    waiting = asyncio.ensure_future(event.wait())
+    either: list[asyncio.Future[Any]] = [waiting, task]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if task.done():
+        await task
+        return False
+    task.cancel()
+    await asyncio.wait([task])
+    return True
+
+
+def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
+    made = node.first_key
+    # Written before anything is said of it.
+    if made is not None and key_file is not None:
+        write_secret(key_file, made.secret)
+    data_dir = None if role is Role.FACADE else settings.server.data_dir
+    parts = [addresses(node.http_url, node.internal_url, node.grpc_address, data_dir)]
+    if made is not None:
+        parts.append(first_key(made.organization, made.secret, key_file))
+    if node.http_url:
+        model = settings.models[0].name if settings.models else "demo-echo"
+        secret = made.secret if made is not None else None
+        parts.append("Try it:\n\n  " + curl_line(node.http_url, model, secret, key_file))
+    print("\n\n".join(parts), flush=True)
+    for warning in open_addresses(node.http_url, node.internal_url, node.grpc_address):
+        print(f"Warning: {warning}", file=sys.stderr, flush=True)
