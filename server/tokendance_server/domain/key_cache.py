@@ -1,0 +1,86 @@
+"""Answers kept for a short time, bounded in number and age, and one read for many who ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+
+V = TypeVar("V")
+
+
+class TimedCache(Generic[V]):
+    """At most `size` values, each for at most `ttl_s` seconds; the least recently used goes first."""
+
+    def __init__(self, size: int, ttl_s: float) -> None:
+        self._size = size
+        self._ttl_s = ttl_s
+        self._values: OrderedDict[bytes, tuple[float, V]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: bytes, now: float) -> V | None:
+        """Return a value that is still fresh at monotonic time `now`, or None."""
+        held = self._values.get(key)
+        if held is None:
+            return None
+        if held[0] <= now:
+            del self._values[key]
+            return None
+        self._values.move_to_end(key)
+        return held[1]
+
+    def put(self, key: bytes, value: V, since: float) -> None:
+        """Keep a value that was true at monotonic time `since`."""
+        self._values[key] = (since + self._ttl_s, value)
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+
+class SharedReads(Generic[V]):
+    """Lets those who want the same thing at the same time wait for one read of it."""
+
+    def __init__(self) -> None:
+        self._running: dict[bytes, _Read[V]] = {}
+
+    async def read(self, key: bytes, load: Callable[[], Awaitable[V]]) -> V:
+        """Return what `load` returns, called by the first who asks while the others wait.
+
+        One who waits and leaves disturbs nobody; where the one who reads leaves, another takes over. The error of the
+        read goes to the reader, and internal_error to the others: an exception is not shared between calls.
+        """
+        while (running := self._running.get(key)) is not None:
+            await running.ended.wait()
+            if running.error is not None:
+                raise GatewayError(
+                    errors_pb2.ERROR_REASON_INTERNAL_ERROR,
+                    "The key could not be looked up; give the request id to support, or try again.",
+                ) from running.error
+            if running.values:
+                return running.values[0]
+        mine: _Read[V] = _Read()
+        self._running[key] = mine
+        try:
+            value = await load()
+        except Exception as exc:
+            mine.error = exc
+            raise
+        else:
+            mine.values.append(value)
+            return value
+        finally:
+            del self._running[key]
+            mine.ended.set()
+
+
+class _Read(Generic[V]):
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.values: list[V] = []
+        self.error: Exception | None = None

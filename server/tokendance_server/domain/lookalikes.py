@@ -1,0 +1,102 @@
+"""What people send where an API key belongs: recognised by its form alone, and never quoted back."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1.errors_pb2 import ErrorReason
+
+API_KEY_PREFIX = "tdk_"
+
+# A header in base64url always starts so, because its JSON starts with `{"`; an encrypted token has five parts.
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){2,4}", re.ASCII)
+_PROVIDERS = (
+    ("sk-ant-", "Anthropic"),
+    ("sk-or-", "OpenRouter"),
+    ("sk-", "OpenAI or a provider like it"),
+    ("AIza", "Google"),
+    ("gsk_", "Groq"),
+    ("xai-", "xAI"),
+    ("hf_", "Hugging Face"),
+    ("nvapi-", "NVIDIA"),
+    ("pplx-", "Perplexity"),
+    ("r8_", "Replicate"),
+    ("AKIA", "AWS"),
+    ("ABSK", "AWS"),
+)
+_HUB_PREFIXES = ("hub_", "agenthub_")
+_PLACEHOLDER = re.compile(
+    r"[$%<{].*|(your|my|the|replace|insert|paste)[-_ ].*|TOKENDANCE_.*|api[-_ ]?key|x{3,}|none|null|undefined|changeme",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
+
+
+class CredentialKind(enum.Enum):
+    """What a credential looks like."""
+
+    API_KEY = enum.auto()
+    ID_TOKEN = enum.auto()
+    HUB_SESSION = enum.auto()
+    PROVIDER_KEY = enum.auto()
+    PLACEHOLDER = enum.auto()
+    UNKNOWN = enum.auto()
+
+
+def recognise(credential: str) -> CredentialKind:
+    """Return what a credential looks like; says nothing about whether it is valid."""
+    if credential.startswith(API_KEY_PREFIX):
+        return CredentialKind.API_KEY
+    if _JWT.fullmatch(credential):
+        return CredentialKind.ID_TOKEN
+    if credential.startswith(_HUB_PREFIXES):
+        return CredentialKind.HUB_SESSION
+    if provider_of(credential):
+        return CredentialKind.PROVIDER_KEY
+    if _PLACEHOLDER.fullmatch(credential):
+        return CredentialKind.PLACEHOLDER
+    return CredentialKind.UNKNOWN
+
+
+def provider_of(credential: str) -> str:
+    """Return whose provider key a credential looks like, such as `Anthropic`; empty where it is no such key."""
+    return next((provider for prefix, provider in _PROVIDERS if credential.startswith(prefix)), "")
+
+
+def misplaced(credential: str) -> GatewayError:
+    """Return the error for a credential that is no API key of ours: what was sent, and what to send instead."""
+    match recognise(credential):
+        case CredentialKind.ID_TOKEN:
+            return _error(
+                errors_pb2.ERROR_REASON_ID_TOKEN_NOT_ACCEPTED,
+                "A signed ID token was sent; it signs people in and calls no model. Send a TokenDance API key (tdk_…).",
+            )
+        case CredentialKind.HUB_SESSION:
+            return _error(
+                errors_pb2.ERROR_REASON_HUB_SESSION_NOT_ACCEPTED,
+                "An AgentHub session was sent; it is no model credential. Send the TokenDance API key (tdk_…) of the "
+                "runtime adapter.",
+            )
+        case CredentialKind.PROVIDER_KEY:
+            return _error(
+                errors_pb2.ERROR_REASON_PROVIDER_KEY_NOT_ACCEPTED,
+                f"A key that looks like one of {provider_of(credential)} was sent. Send a TokenDance API key (tdk_…), "
+                "and rotate that one: it has left its safe place.",
+            )
+        case CredentialKind.PLACEHOLDER:
+            return _error(
+                errors_pb2.ERROR_REASON_INVALID_API_KEY,
+                "A placeholder was sent instead of a key: the variable that should hold it is not set or not expanded. "
+                "Send a TokenDance API key (tdk_…).",
+            )
+        case _:
+            return _error(
+                errors_pb2.ERROR_REASON_INVALID_API_KEY,
+                "The credential is not a TokenDance API key, which starts with tdk_ and has 53 characters.",
+            )
+
+
+def _error(reason: ErrorReason.ValueType, message: str) -> GatewayError:
+    return GatewayError(reason, message, origin="caller")

@@ -1,0 +1,69 @@
+"""Resource names: `organizations/{organization}` and what lives below it, to and from ids."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+
+Collection = Literal["keys", "teams", "members"]
+
+ANY_ORGANIZATION = "organizations/-"
+"""Stands for every organization that the caller may see, where a list allows it."""
+
+_PREFIXES: dict[Collection, str] = {"keys": "key", "teams": "team", "members": "user"}
+_ID = r"[0-9a-hjkmnp-tv-z]{26}"
+_ORGANIZATION = re.compile(rf"organizations/(org_{_ID})")
+_CHILDREN = {
+    collection: re.compile(rf"organizations/(org_{_ID})/{collection}/({prefix}_{_ID})")
+    for collection, prefix in _PREFIXES.items()
+}
+_KEY_ID = re.compile(rf"key_{_ID}")
+
+
+def organization_name(organization_id: str) -> str:
+    """Return `organizations/{organization}`."""
+    return f"organizations/{organization_id}"
+
+
+def child_name(organization_id: str, collection: Collection, child_id: str) -> str:
+    """Return the name of what lives in an organization, such as `organizations/org_…/keys/key_…`."""
+    return f"organizations/{organization_id}/{collection}/{child_id}"
+
+
+def organization_of(name: str, param: str) -> str:
+    """Return the id in `organizations/{organization}`. Raises invalid_request with `param` for another form."""
+    match = _ORGANIZATION.fullmatch(name)
+    if match is None:
+        raise _malformed(param, "organizations/{organization}")
+    return match[1]
+
+
+def child_of(name: str, collection: Collection, param: str) -> tuple[str, str]:
+    """Return the ids of the organization and of its child. Raises invalid_request with `param` for another form."""
+    match = _CHILDREN[collection].fullmatch(name)
+    if match is None:
+        raise _malformed(param, f"organizations/{{organization}}/{collection}/{{{_PREFIXES[collection]}}}")
+    return match[1], match[2]
+
+
+def key_of(name: str, param: str) -> tuple[str, str]:
+    """Return the ids of organization and key; a key's id alone stands for its name, and the first is then empty.
+
+    Raises invalid_request with `param` for another form.
+    """
+    if _KEY_ID.fullmatch(name):
+        return "", name
+    return child_of(name, "keys", param)
+
+
+def _malformed(param: str, form: str) -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_INVALID_REQUEST,
+        f"{param} must be a resource name of the form {form}.",
+        param=param,
+        metadata={"form": form},
+        origin="caller",
+    )

@@ -1,0 +1,119 @@
+"""Organizations, their teams and their members: who a key can belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tokendance.gateway.v1 import access_pb2
+from tokendance.ids import new_id
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.names import child_name, organization_name
+from tokendance_server.domain.principals import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant. Everything else belongs to exactly one."""
+
+    id: str
+    display_name: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A part of an organization, to which keys belong."""
+
+    organization_id: str
+    id: str
+    display_name: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person within one organization, who may own keys and be responsible for them."""
+
+    organization_id: str
+    id: str
+    display_name: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FirstNames:
+    """The resource names of what the first start made."""
+
+    organization: str
+    team: str
+    member: str
+    display_name: str
+
+
+class OrganizationStore(Protocol):
+    """Keeps organizations. Each method is one transaction."""
+
+    async def add_first(self, organization: Organization, team: Team, member: Member) -> bool:
+        """Add the three together where there is no organization at all; return whether they were added."""
+
+    async def add(self, organization: Organization) -> None:
+        """Add an organization under a new id."""
+
+    async def add_team(self, team: Team) -> None:
+        """Add a team of an organization that is there."""
+
+    async def add_member(self, member: Member) -> None:
+        """Add a member of an organization that is there."""
+
+    async def get(self, organization_id: str) -> Organization | None:
+        """Return an organization, or None where there is none."""
+
+    async def get_team(self, organization_id: str, team_id: str) -> Team | None:
+        """Return a team, or None where that organization has none of this id."""
+
+    async def get_member(self, organization_id: str, member_id: str) -> Member | None:
+        """Return a member, or None where that organization has none of this id."""
+
+
+class Organizations:
+    """What is done with organizations."""
+
+    def __init__(self, store: OrganizationStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def bootstrap(self) -> FirstNames | None:
+        """Make an organization, a team and a member where there are none yet; None where there were some."""
+        now = self._clock.now()
+        organization = Organization(new_id("org"), "Default organization", now)
+        team = Team(organization.id, new_id("team"), "Default team", now)
+        member = Member(organization.id, new_id("user"), "Local operator", now)
+        if not await self._store.add_first(organization, team, member):
+            return None
+        return FirstNames(
+            organization=organization_name(organization.id),
+            team=child_name(organization.id, "teams", team.id),
+            member=child_name(organization.id, "members", member.id),
+            display_name=organization.display_name,
+        )
+
+    async def exists(self, organization_id: str) -> bool:
+        """Tell whether there is such an organization."""
+        return await self._store.get(organization_id) is not None
+
+    async def has_team(self, organization_id: str, team_id: str) -> bool:
+        """Tell whether the organization has such a team."""
+        return await self._store.get_team(organization_id, team_id) is not None
+
+    async def has_member(self, organization_id: str, member_id: str) -> bool:
+        """Tell whether the organization has such a member."""
+        return await self._store.get_member(organization_id, member_id) is not None
+
+
+def in_scope(caller: Principal, organization_id: str) -> bool:
+    """Tell whether a caller sees an organization at all: platform administrators every one, others their own."""
+    if access_pb2.CALLER_KIND_PLATFORM_ADMIN in caller.kinds:
+        return True
+    return bool(organization_id) and caller.organization == organization_name(organization_id)

@@ -1,0 +1,119 @@
+"""The secret of an API key: its form, its checksum, and its digest under a pepper."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.lookalikes import API_KEY_PREFIX, misplaced
+
+SECRET_LENGTH = 53
+"""`tdk_`, 43 characters that hold 256 bits, and 6 that hold a CRC32 of all before them."""
+SECRET_PATTERN = "tdk_[0-9A-Za-z]{49}"  # noqa: S105 - the form of every secret, and no secret
+"""The published regular expression, for secret scanners."""
+DIGEST_BYTES = 32
+PEPPER_BYTES = 32
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BODY_DIGITS = 43
+_CHECKSUM_DIGITS = 6
+_SECRET = re.compile(SECRET_PATTERN, re.ASCII)
+
+
+def mint() -> str:
+    """Return a new secret of 256 random bits."""
+    unchecked = API_KEY_PREFIX + _base62(int.from_bytes(secrets.token_bytes(32)), _BODY_DIGITS)
+    return unchecked + _checksum(unchecked)
+
+
+def check_form(credential: str) -> None:
+    """Let a well-formed secret pass; asks no store.
+
+    Raises invalid_api_key where `tdk_…` was mistyped or cut, and else what `misplaced` says of the credential.
+    """
+    if not credential.startswith(API_KEY_PREFIX):
+        raise misplaced(credential)
+    if len(credential) != SECRET_LENGTH:
+        raise _invalid(
+            f"The TokenDance API key has {len(credential)} characters instead of {SECRET_LENGTH}; copy it whole.",
+        )
+    if _SECRET.fullmatch(credential) is None or not _checksum_holds(credential):
+        raise _invalid("The TokenDance API key is mistyped: its checksum does not hold; copy it again, whole.")
+
+
+def _checksum_holds(secret: str) -> bool:
+    return secret[-_CHECKSUM_DIGITS:] == _checksum(secret[:-_CHECKSUM_DIGITS])
+
+
+def _checksum(text: str) -> str:
+    return _base62(zlib.crc32(text.encode("ascii")), _CHECKSUM_DIGITS)
+
+
+def _base62(number: int, digits: int) -> str:
+    out = []
+    for _ in range(digits):
+        number, digit = divmod(number, 62)
+        out.append(_ALPHABET[digit])
+    return "".join(reversed(out))
+
+
+class PepperRing:
+    """The 32-byte secrets under which digests are made. New digests use the active one; each names its pepper's id.
+
+    `secrets` maps ids to peppers. Raises ValueError for a pepper of another length or of one repeated byte, and for
+    an active id that is not there.
+    """
+
+    def __init__(self, active_id: str, secrets: Mapping[str, bytes]) -> None:
+        for pepper_id, pepper in secrets.items():
+            check_pepper(pepper_id, pepper)
+        if active_id not in secrets:
+            raise ValueError(f"the active pepper {active_id!r} is not in the ring")
+        self.active_id = active_id
+        others = [pepper for pepper_id, pepper in secrets.items() if pepper_id != active_id]
+        self._active = secrets[active_id]
+        # A keyed state costs as much as the digest itself: it is made once, and copied.
+        self._keyed = hashlib.blake2b(key=self._active, digest_size=DIGEST_BYTES)
+        self._others = [hashlib.blake2b(key=pepper, digest_size=DIGEST_BYTES) for pepper in others]
+
+    @classmethod
+    def of(cls, pepper: bytes) -> PepperRing:
+        """Return a ring of one pepper, whose id is derived from it: another pepper never passes under that id."""
+        pepper_id = "pep_" + hashlib.blake2b(pepper, digest_size=8, person=b"pepper id").hexdigest()
+        return cls(pepper_id, {pepper_id: pepper})
+
+    def digest(self, secret: str) -> bytes:
+        """Return the digest of a secret under the active pepper."""
+        state = self._keyed.copy()
+        state.update(secret.encode())
+        return state.digest()
+
+    def digests(self, secret: str) -> tuple[bytes, ...]:
+        """Return the digests of a secret under every pepper of the ring, the active one first."""
+        found = [self.digest(secret)]
+        for keyed in self._others:
+            state = keyed.copy()
+            state.update(secret.encode())
+            found.append(state.digest())
+        return tuple(found)
+
+    def derive(self, purpose: str) -> bytes:
+        """Return a 32-byte secret for another purpose of the gateway, such as `page tokens`."""
+        return hashlib.blake2b(purpose.encode(), key=self._active, digest_size=32, person=b"derived").digest()
+
+
+def check_pepper(pepper_id: str, pepper: bytes) -> None:
+    """Raise ValueError for a pepper that protects nothing."""
+    if len(pepper) != PEPPER_BYTES:
+        raise ValueError(f"the pepper {pepper_id!r} has {len(pepper)} bytes instead of {PEPPER_BYTES}")
+    if len(set(pepper)) < PEPPER_BYTES // 4:
+        raise ValueError(f"the pepper {pepper_id!r} is not random")
+
+
+def _invalid(message: str) -> GatewayError:
+    return GatewayError(errors_pb2.ERROR_REASON_INVALID_API_KEY, message, origin="caller")

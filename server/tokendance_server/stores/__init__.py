@@ -1,0 +1,1 @@
+"""Where things are kept: in memory and in SQL, each satisfying the Protocols of the domain."""

@@ -1,0 +1,76 @@
+"""The stores in dicts: nothing survives the process. For tests, and for trying the gateway without a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
+from tokendance_server.domain.organizations import Member, Organization, Team
+
+
+class MemoryOrganizationStore:
+    """Organizations, teams and members."""
+
+    def __init__(self) -> None:
+        self._organizations: dict[str, Organization] = {}
+        self._teams: dict[tuple[str, str], Team] = {}
+        self._members: dict[tuple[str, str], Member] = {}
+
+    async def add_first(self, organization: Organization, team: Team, member: Member) -> bool:
+        if self._organizations:
+            return False
+        await self.add(organization)
+        await self.add_team(team)
+        await self.add_member(member)
+        return True
+
+    async def add(self, organization: Organization) -> None:
+        self._organizations[organization.id] = organization
+
+    async def add_team(self, team: Team) -> None:
+        self._teams[team.organization_id, team.id] = team
+
+    async def add_member(self, member: Member) -> None:
+        self._members[member.organization_id, member.id] = member
+
+    async def get(self, organization_id: str) -> Organization | None:
+        return self._organizations.get(organization_id)
+
+    async def get_team(self, organization_id: str, team_id: str) -> Team | None:
+        return self._teams.get((organization_id, team_id))
+
+    async def get_member(self, organization_id: str, member_id: str) -> Member | None:
+        return self._members.get((organization_id, member_id))
+
+
+class MemoryKeyStore:
+    """Keys, by id and by the digests of their secrets."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
+        self._by_digest: dict[bytes, str] = {}
+        self._creates: dict[tuple[str, str], tuple[str, bytes]] = {}
+
+    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+        if request_id:
+            key_id, mark = self._creates.setdefault((key.organization_id, request_id), (key.id, fingerprint))
+            if key_id != key.id:
+                return self._keys[key_id], mark
+        self._keys[key.id] = key
+        for secret in key.secrets:
+            self._by_digest[secret.digest] = key.id
+        return key, fingerprint
+
+    async def get(self, key_id: str) -> Key | None:
+        return self._keys.get(key_id)
+
+    async def find(self, digests: Sequence[bytes]) -> Key | None:
+        found = next((self._by_digest[digest] for digest in digests if digest in self._by_digest), None)
+        return None if found is None else self._keys[found]
+
+    async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
+        keys = [key for key in self._keys.values() if filter.matches(key)]
+        places = {key.id: KeyCursor(key.create_time, key.id) for key in keys}
+        if after is not None:
+            keys = [key for key in keys if places[key.id] < after]
+        return sorted(keys, key=lambda key: places[key.id], reverse=True)[:limit]
