@@ -211,6 +211,15 @@ async def test_a_rate_is_kept(sim: Simulator, http: aiohttp.ClientSession) -> No
     assert times[10] < times[-1] - 0.05
 
 
+async def test_a_burst_goes_out_together_at_the_same_rate(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    """So many tokens share a write, and the stream takes as long as without bursts."""
+    model = "sim:tokens=30:rate=200:burst=8"
+    async with http.post(f"{sim.base_url}/chat/completions", json=chat(model, stream=True)) as answer:
+        reads = [(time.monotonic(), data.count(b"data: ")) async for data in answer.content.iter_any()]
+    assert [events for _, events in reads] == [8, 8, 8, 8, 1]  # role, 30 tokens, finish, [DONE]
+    assert reads[-1][0] - reads[0][0] >= 4 * 8 / 200 - 0.02
+
+
 @pytest.mark.parametrize("command", [[str(FOLDER)], ["-m", "dev.simulator"]])
 def test_the_command_says_its_port_and_stops_when_told(command: list[str]) -> None:
     """Both ways to run it print one JSON line, serve, and end with 0 on SIGTERM."""

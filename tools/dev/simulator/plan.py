@@ -18,12 +18,13 @@ PERSONAS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-GENERAL_OPTIONS = "tokens=auto rate=0 delay=0 first=0 dims=8 base=auto tag=none"
+GENERAL_OPTIONS = "tokens=auto rate=0 burst=1 delay=0 first=0 dims=8 base=auto tag=none"
 """Options every model name may carry.
 
-tokens: how many tokens the text has; rate: tokens a second (0 = at once); delay: seconds before the first
-byte; first: seconds between the head and the first byte of the body; dims: numbers in an embedding;
-base: the persona under a fault; tag: any word, to tell tests apart in the log and in counted faults.
+tokens: how many tokens the text has; rate: tokens a second (0 = at once); burst: tokens that go out together, in
+one write, at the same rate; delay: seconds before the first byte; first: seconds between the head and the first
+byte of the body; dims: numbers in an embedding; base: the persona under a fault; tag: any word, to tell tests
+apart in the log and in counted faults.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import itertools
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -53,14 +54,16 @@ def opening(answer: Answer) -> Script:
 
 
 def paced(answer: Answer, pieces: Iterable[bytes]) -> Script:
-    """The pieces as chunks, with the plan's gap between two of them."""
+    """The pieces as chunks, one or a burst of them in a write, with the plan's gap for each of them."""
     gap_s = answer.plan.gap_s if answer.plan is not None else 0.0
+    burst = max(1, answer.plan.count("burst")) if answer.plan is not None else 1
+    chunks = map(chunk, pieces)
     first = True
-    for piece in pieces:
+    while together := list(itertools.islice(chunks, burst)):
         if gap_s and not first:
-            yield gap_s
+            yield gap_s * burst
         first = False
-        yield chunk(piece)
+        yield b"".join(together)
 
 
 def beginning(answer: Answer, count: int) -> Script:
