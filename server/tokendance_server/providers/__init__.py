@@ -22,6 +22,9 @@ class UpstreamRequest:
 class StreamDecoder(Protocol):
     """Turns the bytes of one streamed answer into events. Holds the state of that stream; does no I/O."""
 
+    done: bool
+    """True once nothing of use follows: Finished was returned, or `close` will raise what went wrong."""
+
     def feed(self, data: bytes) -> Sequence[completion_pb2.CompletionEvent]:
         """Return what these bytes complete. Raises provider_error or stream_interrupted."""
 
@@ -40,8 +43,8 @@ class Codec(Protocol):
     ) -> UpstreamRequest:
         """Write the request for the upstream's model."""
 
-    def decode_completion(self, body: bytes) -> completion_pb2.Completion:
-        """Read a whole answer. Raises provider_error."""
+    def decode_completion(self, body: bytes, request: completion_pb2.CompletionRequest) -> completion_pb2.Completion:
+        """Read a whole answer to `request`, whose size stands in for counts that are missing. Raises provider_error."""
 
     def stream_decoder(self, request: completion_pb2.CompletionRequest) -> StreamDecoder:
         """Return a decoder for one streamed answer to `request`."""
@@ -49,8 +52,11 @@ class Codec(Protocol):
     def encode_embeddings(self, request: completion_pb2.EmbeddingsRequest, model: str) -> UpstreamRequest:
         """Write the request for vectors."""
 
-    def decode_embeddings(self, body: bytes) -> completion_pb2.Embeddings:
-        """Read vectors. Raises provider_error."""
+    def decode_embeddings(self, body: bytes, request: completion_pb2.EmbeddingsRequest) -> completion_pb2.Embeddings:
+        """Read the vectors of all inputs of `request`, in order. Raises provider_error."""
+
+    def error_of_body(self, body: bytes) -> GatewayError:
+        """Say what a document means that came under status 200 in place of a stream."""
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         """Say what a refusal of the upstream means, in the gateway's words. `headers` have lower-case names."""
