@@ -1,0 +1,147 @@
+"""An upstream over HTTP: a wire format and the transport joined to what the domain asks of an upstream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import yarl
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completion_pb2, errors_pb2
+from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.upstream import UpstreamCall
+from tokendance_server.providers import Codec, UpstreamRequest
+from tokendance_server.providers.transport import Answer, Transport
+
+STREAM = "text/event-stream"
+ERROR_BODY_BYTES = 64 * 1024
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
+# The transport's own: what these say must be true of the message that is really sent.
+_RESERVED_HEADERS = frozenset(
+    {"accept-encoding", "connection", "content-length", "content-type", "expect", "host", "te", "trailer",
+     "transfer-encoding", "upgrade"}
+)  # fmt: skip
+
+
+class HttpUpstream:
+    """One provider over HTTP. Satisfies domain.upstream.Upstream.
+
+    Raises ValueError for a base URL, header or credential that cannot be sent; the message never holds its value.
+    """
+
+    def __init__(self, codec: Codec, transport: Transport, provider: ProviderConfig) -> None:
+        self._codec = codec
+        self._transport = transport
+        self._provider = provider
+        self._base = _check_base_url(provider.base_url)
+        self._headers = {
+            "user-agent": "tokendance-gateway",
+            **_check_headers(provider.extra_headers.items(), "extra_headers"),
+            **_check_headers(codec.credential_headers(provider.credential), "credential"),
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+        }
+        self._urls: dict[str, yarl.URL] = {}
+
+    async def complete(
+        self, request: completion_pb2.CompletionRequest, call: UpstreamCall
+    ) -> completion_pb2.Completion:
+        """Answer in one message."""
+        body = await self._ask(self._codec.encode_completion(request, call.model, stream=False), call)
+        return self._codec.decode_completion(body, request)
+
+    async def embed(self, request: completion_pb2.EmbeddingsRequest, call: UpstreamCall) -> completion_pb2.Embeddings:
+        """Turn texts into vectors."""
+        body = await self._ask(self._codec.encode_embeddings(request, call.model), call)
+        return self._codec.decode_embeddings(body, request)
+
+    async def stream(
+        self, request: completion_pb2.CompletionRequest, call: UpstreamCall
+    ) -> AsyncIterator[Sequence[completion_pb2.CompletionEvent]]:
+        """Answer as batches: the events of one received packet each, never an empty one."""
+        asked = self._codec.encode_completion(request, call.model, stream=True)
+        decoder = self._codec.stream_decoder(request)
+        answer = await self._post(asked, call, STREAM)
+        try:
+            await self._check_stream(answer)
+            while not decoder.done:
+                packet = await answer.read_packet()
+                if not packet:
+                    break
+                events = decoder.feed(packet)
+                if events:
+                    yield events
+            events = decoder.close()
+            if events:
+                yield events
+            await answer.drain()
+        finally:
+            answer.close()
+
+    def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
+        """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
+        return self._codec.warnings(request)
+
+    async def _ask(self, asked: UpstreamRequest, call: UpstreamCall) -> bytes:
+        """Send a request and return the whole body of a good answer."""
+        answer = await self._post(asked, call, "application/json")
+        try:
+            return await answer.read_body()
+        finally:
+            answer.close()
+
+    async def _post(self, asked: UpstreamRequest, call: UpstreamCall, accept: str) -> Answer:
+        """Send a request and return the good answer, to be read and closed; raises what a bad one means."""
+        url = self._urls.get(asked.path)
+        if url is None:
+            url = self._urls[asked.path] = yarl.URL(self._base + asked.path, encoded=True)
+        headers = {**self._headers, "accept": accept}
+        if asked.headers:
+            headers.update(_check_headers(asked.headers, "the request"))
+        answer = await self._transport.post(self._provider, url, headers, asked.body, call.deadline)
+        if answer.status == 200:
+            return answer
+        try:
+            body = await answer.read_beginning(ERROR_BODY_BYTES)
+            raise self._codec.decode_error(answer.status, answer.headers, body)
+        finally:
+            answer.close()
+
+    async def _check_stream(self, answer: Answer) -> None:
+        """Raise where the answer is no stream, with what it says if that is an error of this wire format."""
+        kind = answer.content_type
+        if kind in (STREAM, ""):
+            return
+        if kind.endswith("json"):
+            raise self._codec.error_of_body(await answer.read_body())
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_PROVIDER_ERROR,
+            "The model's provider sent no stream where one was asked for; send the request again.",
+            origin="provider",
+        )
+
+
+def _check_base_url(base_url: str) -> str:
+    """Return the base URL without a slash at its end; raises ValueError where it is none, or holds a credential."""
+    url = yarl.URL(base_url)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("base_url must be an http or https address with a host")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ValueError("base_url must hold no user, password, query or fragment")
+    return str(url).rstrip("/")
+
+
+def _check_headers(headers: Iterable[tuple[str, str]], where: str) -> dict[str, str]:
+    """Return headers by lower-case name; raises ValueError for one that cannot be sent, without its value."""
+    checked: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if not _HEADER_NAME.fullmatch(name) or lower in _RESERVED_HEADERS:
+            raise ValueError(f"{where}: a header of this name cannot be set: {name[:64]!r}")
+        if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
+            raise ValueError(f"{where}: the value of the header {lower} holds a character that no header may hold")
+        checked[lower] = value
+    return checked
