@@ -99,6 +99,10 @@ class Keys:
         self._unknown: TimedCache[bool] = TimedCache(min(cache_size, _MOST_UNKNOWN), cache_s)
         self._reads: SharedReads[_Verdict | None] = SharedReads()
 
+    def now(self) -> datetime:
+        """Return the time at which the state of a key is judged."""
+        return self._clock.now()
+
     async def create(self, caller: Principal, parent: str, draft: KeyDraft, request_id: str = "") -> tuple[Key, str]:
         """Make a key in `organizations/{organization}`; return it with its secret, which is empty on a repeat.
 

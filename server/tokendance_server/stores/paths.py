@@ -1,0 +1,188 @@
+"""The data directory of a node: its lock, its pepper, its database file and the places of its sockets.
+
+Refuses to share a directory with another process, and to run with secrets that others can read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
+from tokendance_server.startup import StartupError
+
+_SOCKETS_FILE = "sockets.json"
+_PEPPER_FILE = "pepper"
+_DATABASE_FILE = "gateway.db"
+# The kernel takes 107 bytes; some of its callers take less.
+_LONGEST_SOCKET_PATH = 100
+_PRIVATE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Where a node listens for its own facade and for its operator. Absolute paths."""
+
+    admin: Path
+    facade: Path
+
+
+class DataDirectory:
+    """A data directory, held by this process until `close`."""
+
+    def __init__(self, path: Path, lock: int, pepper: bytes, sockets: Sockets) -> None:
+        self.path = path
+        self.database = path / _DATABASE_FILE
+        self.pepper = pepper
+        self.admin_socket = sockets.admin
+        self.facade_socket = sockets.facade
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> DataDirectory:
+        """Take a data directory, made with mode 0700 where there is none, and its pepper, made at the first start.
+
+        Raises StartupError where the directory cannot be written, is open to others or is used by another process,
+        and where the pepper is missing beside a database, too short, or open to others.
+        """
+        path = path.absolute()
+        try:
+            _make_private(path)
+            lock = _lock(path)
+            try:
+                pepper = _read_pepper(path)
+                _touch_private(path / _DATABASE_FILE)
+                sockets = _place_sockets(path)
+            except BaseException:
+                os.close(lock)
+                raise
+        except OSError as exc:
+            raise StartupError(
+                f"The data directory {path} cannot be used ({exc.strerror}); "
+                "choose one that you may write to with --data-dir DIR."
+            ) from exc
+        return cls(path, lock, pepper, sockets)
+
+    def close(self) -> None:
+        """Remove the sockets and let another process have the directory."""
+        for socket in (self.admin_socket, self.facade_socket):
+            socket.unlink(missing_ok=True)
+        if self.admin_socket.parent != self.path:
+            self.admin_socket.parent.rmdir()
+            (self.path / _SOCKETS_FILE).unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def find_sockets(data_dir: Path) -> Sockets:
+    """Return where the node of a data directory listens, or would listen; whether one runs is not asked."""
+    data_dir = data_dir.absolute()
+    return _elsewhere(data_dir) or _in(data_dir)
+
+
+def _in(directory: Path) -> Sockets:
+    return Sockets(admin=directory / "admin.sock", facade=directory / "facade.sock")
+
+
+def _elsewhere(data_dir: Path) -> Sockets | None:
+    try:
+        folder = json.loads((data_dir / _SOCKETS_FILE).read_text(encoding="utf-8"))["folder"]
+        return _in(Path(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _place_sockets(data_dir: Path) -> Sockets:
+    near = _in(data_dir)
+    if max(len(os.fsencode(near.admin)), len(os.fsencode(near.facade))) <= _LONGEST_SOCKET_PATH:
+        (data_dir / _SOCKETS_FILE).unlink(missing_ok=True)
+        return near
+    far = _elsewhere(data_dir)
+    if far is not None and _is_ours(far.admin.parent):
+        return far
+    folder = tempfile.mkdtemp(prefix="tokendance-")
+    _write_private(data_dir / _SOCKETS_FILE, json.dumps({"folder": folder}).encode())
+    return _in(Path(folder))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Tell whether a folder left by a node that was killed is still a private one of this user."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == _PRIVATE
+
+
+def _make_private(path: Path) -> None:
+    path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 == 0:
+        return
+    # A directory that was just made for us may be narrowed; one that holds anything may be somebody's home.
+    if mode & stat.S_ISVTX or any(path.iterdir()):
+        raise StartupError(
+            f"The data directory {path} is open to others (mode {mode:04o}); run `chmod 700 {path}`, "
+            "or choose another with --data-dir DIR."
+        )
+    path.chmod(_PRIVATE)
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        holder = os.read(lock, 20).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise StartupError(
+            f"Another process ({holder or 'unknown'}) uses the data directory {path}; "
+            "stop it, or choose another directory with --data-dir DIR."
+        ) from exc
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return lock
+
+
+def _read_pepper(path: Path) -> bytes:
+    file = path / _PEPPER_FILE
+    if not file.exists():
+        if (path / _DATABASE_FILE).exists():
+            raise StartupError(
+                f"The pepper {file} is missing, and without it no key in the database works; restore it from a backup."
+            )
+        _write_private(file, secrets.token_bytes(PEPPER_BYTES))
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o077:
+        raise StartupError(f"The pepper {file} is open to others (mode {mode:04o}); run `chmod 600 {file}`.")
+    pepper = file.read_bytes()
+    try:
+        check_pepper(str(file), pepper)
+    except ValueError as exc:
+        raise StartupError(f"{str(exc).capitalize()}; restore it from a backup.") from exc
+    return pepper
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    """Write a file of mode 0600 whole or not at all, whatever happens in between."""
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _touch_private(file: Path) -> None:
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,0 +1,187 @@
+"""Keys in SQL, each with its secrets' digests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.sql.database import ConflictError, Database
+from tokendance_server.stores.sql.tables import key_creates, key_secrets, keys
+
+
+class SqlKeyStore:
+    """Satisfies KeyStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+        if request_id and (made := await self._made_by(key.organization_id, request_id)):
+            return made
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(keys.insert(), _key_row(key))
+                await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
+                if request_id:
+                    await connection.execute(
+                        key_creates.insert(),
+                        {
+                            "organization_id": key.organization_id,
+                            "request_id": request_id,
+                            "key_id": key.id,
+                            "fingerprint": fingerprint,
+                        },
+                    )
+        except ConflictError as exc:
+            # Another call with this request id was quicker.
+            if request_id and (made := await self._made_by(key.organization_id, request_id)):
+                return made
+            raise StoreUnavailableError("the key contradicts what is kept") from exc
+        return key, fingerprint
+
+    async def get(self, key_id: str) -> Key | None:
+        async with self._database.transaction() as connection:
+            found = await _read(connection, keys.c.id == key_id)
+        return found[0] if found else None
+
+    async def find(self, digests: Sequence[bytes]) -> Key | None:
+        owners = select(key_secrets.c.organization_id, key_secrets.c.key_id).where(key_secrets.c.digest.in_(digests))
+        async with self._database.transaction() as connection:
+            owner = (await connection.execute(owners)).first()
+            if owner is None:
+                return None
+            wanted = and_(keys.c.organization_id == owner.organization_id, keys.c.id == owner.key_id)
+            found = await _read(connection, wanted)
+        return found[0] if found else None
+
+    async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
+        conditions = _conditions(filter)
+        if after is not None:
+            same_time = and_(keys.c.create_time == after.create_time, keys.c.id < after.id)
+            conditions.append(or_(keys.c.create_time < after.create_time, same_time))
+        async with self._database.transaction() as connection:
+            return await _read(connection, and_(True, *conditions), limit)
+
+    async def _made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
+        query = select(key_creates).where(
+            key_creates.c.organization_id == organization_id, key_creates.c.request_id == request_id
+        )
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(query)).first()
+            if row is None:
+                return None
+            made = await _read(connection, keys.c.id == row.key_id)
+        return made[0], row.fingerprint
+
+
+async def _read(connection: AsyncConnection, wanted: ColumnElement[bool], limit: int = 1) -> list[Key]:
+    """Return the keys, newest first, each with its secrets: two statements, however many keys."""
+    newest_first = (keys.c.create_time.desc(), keys.c.id.desc())
+    rows = (await connection.execute(select(keys).where(wanted).order_by(*newest_first).limit(limit))).all()
+    by_key: dict[str, list[KeySecret]] = {row.id: [] for row in rows}
+    owners = [(row.organization_id, row.id) for row in rows]
+    query = (
+        select(key_secrets)
+        .where(tuple_(key_secrets.c.organization_id, key_secrets.c.key_id).in_(owners))
+        .order_by(key_secrets.c.create_time.desc())
+    )
+    for row in await connection.execute(query):
+        by_key[row.key_id].append(KeySecret(row.digest, row.pepper_id, row.create_time, row.expire_time))
+    return [_key(row, tuple(by_key[row.id])) for row in rows]
+
+
+def _conditions(filter: KeyFilter) -> list[ColumnElement[bool]]:
+    """Say in SQL what KeyFilter.matches says."""
+    expired = and_(keys.c.expire_time.is_not(None), keys.c.expire_time <= filter.now)
+    alive = or_(keys.c.expire_time.is_(None), keys.c.expire_time > filter.now)
+    conditions: list[ColumnElement[bool]] = []
+    if filter.organization_id:
+        conditions.append(keys.c.organization_id == filter.organization_id)
+    if filter.team_id:
+        conditions.append(keys.c.team_id == filter.team_id)
+    if filter.owner_id:
+        conditions.append(keys.c.owner_id == filter.owner_id)
+    if filter.state is KeyState.EXPIRED:
+        conditions += [keys.c.state != KeyState.REVOKED.value, expired]
+    elif filter.state is KeyState.REVOKED:
+        conditions.append(keys.c.state == KeyState.REVOKED.value)
+    elif filter.state is not None:
+        conditions += [keys.c.state == filter.state.value, alive]
+    if filter.rotation_overdue:
+        conditions += [keys.c.rotation_due_time <= filter.now, keys.c.state != KeyState.REVOKED.value, alive]
+    return conditions
+
+
+def _key_row(key: Key) -> dict[str, Any]:
+    return {
+        "organization_id": key.organization_id,
+        "id": key.id,
+        "purpose": key.purpose,
+        "owner_id": key.owner_id,
+        "team_id": key.team_id,
+        "quota_inherited_from": key.quota.inherited_from,
+        "quota_limits": [
+            {"metric": rule.metric, "window": rule.window, "limit": rule.limit, "soft": rule.soft, "model": rule.model}
+            for rule in key.quota.limits
+        ],
+        "rotation_period_s": key.rotation.period_s,
+        "rotation_responsible_id": key.rotation.responsible_id,
+        "rotation_due_time": key.rotation.due_time,
+        "state": key.state.value,
+        "secret_prefix": key.secret_prefix,
+        "secret_suffix": key.secret_suffix,
+        "expire_time": key.expire_time,
+        "allowed_models": list(key.allowed_models),
+        "allowed_networks": list(key.allowed_networks),
+        "labels": dict(key.labels),
+        "excluded_route_tags": list(key.excluded_route_tags),
+        "create_time": key.create_time,
+        "update_time": key.update_time,
+        "rotate_time": key.rotate_time,
+        "last_used_time": key.last_used_time,
+        "revoke_time": key.revoke_time,
+        "version": key.version,
+    }
+
+
+def _secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
+    return {
+        "organization_id": key.organization_id,
+        "key_id": key.id,
+        "digest": secret.digest,
+        "pepper_id": secret.pepper_id,
+        "create_time": secret.create_time,
+        "expire_time": secret.expire_time,
+    }
+
+
+def _key(row: Row[Any], secrets: tuple[KeySecret, ...]) -> Key:
+    return Key(
+        organization_id=row.organization_id,
+        id=row.id,
+        purpose=row.purpose,
+        owner_id=row.owner_id,
+        team_id=row.team_id,
+        quota=KeyQuota(row.quota_inherited_from, tuple(LimitRule(**rule) for rule in row.quota_limits)),
+        rotation=Rotation(row.rotation_period_s, row.rotation_responsible_id, row.rotation_due_time),
+        create_time=row.create_time,
+        update_time=row.update_time,
+        state=KeyState(row.state),
+        secrets=secrets,
+        secret_prefix=row.secret_prefix,
+        secret_suffix=row.secret_suffix,
+        expire_time=row.expire_time,
+        allowed_models=tuple(row.allowed_models),
+        allowed_networks=tuple(row.allowed_networks),
+        labels=row.labels,
+        excluded_route_tags=tuple(row.excluded_route_tags),
+        rotate_time=row.rotate_time,
+        last_used_time=row.last_used_time,
+        revoke_time=row.revoke_time,
+        version=row.version,
+    )
