@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
+from typing import Any
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
@@ -13,12 +15,14 @@ class DeadlineScope:
     """Cancels whatever works for one call when its time is up. One timer for a call, however many steps it takes.
 
     Enter it around each step (a unary handler, each wait for the next message of a stream): the task that is inside
-    when the time is up is cancelled, and leaves with deadline_exceeded. Steps may run in different tasks.
+    when the time is up is cancelled, and leaves with deadline_exceeded. Steps may run in different tasks. Where
+    nobody is inside, `when_idle` is called, and the next step leaves at once.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_handle", "_interrupted", "_task")
+    __slots__ = ("_cancelling", "_expired", "_handle", "_interrupted", "_task", "when_idle")
 
     def __init__(self, deadline: float) -> None:
+        self.when_idle: Callable[[], None] | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False
@@ -53,6 +57,29 @@ class DeadlineScope:
         if self._task is not None:
             self._interrupted = True
             self._task.cancel()
+        elif self.when_idle is not None:
+            self.when_idle()
+
+
+class ClosedOnce:
+    """An async generator that can be closed from outside of the task that drives it, while it waits for its reader."""
+
+    __slots__ = ("_closing", "_generator")
+
+    def __init__(self, generator: AsyncGenerator[Any, None]) -> None:
+        self._generator = generator
+        self._closing: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin to close; `finish` waits for the end of it."""
+        self._closing = asyncio.get_running_loop().create_task(self._generator.aclose())
+
+    async def finish(self) -> None:
+        """Close, or wait for what `begin` began. Raises what the generator raises."""
+        if self._closing is None:
+            await self._generator.aclose()
+        else:
+            await self._closing
 
 
 def deadline_exceeded() -> GatewayError:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +20,16 @@ from google.protobuf.message import DecodeError, Message
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, caller_pb2, errors_pb2
 from tokendance.ids import new_id
-from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY, STATUS_DETAILS_KEY, status_code, to_status
+from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
+from tokendance_server.domain.networks import check_network
 from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import Rule, check
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Call, Trust
 from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
-from tokendance_server.services.deadlines import DeadlineScope, deadline_exceeded
+from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, deadline_exceeded
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
@@ -40,7 +41,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 # The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
 Handler = Any
 Unary = Callable[[Any, Context], Awaitable[Any]]
-Stream = Callable[[Any, Context], AsyncIterator[Any]]
+Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,10 @@ class Chain(grpc.aio.ServerInterceptor):
             call = self._begin(rule, context)
             try:
                 with self._admission.slot():
-                    await self._let_in(rule, call, request)
                     scope = DeadlineScope(call.deadline)
                     try:
                         with scope:
+                            await self._let_in(rule, call, request)
                             answer = await behaviour(request, call)
                     finally:
                         scope.close()
@@ -135,20 +136,25 @@ class Chain(grpc.aio.ServerInterceptor):
             else:
                 self._recorder.ended(call, None)
                 return answer
-            return await _abort(context, error)
+            return await abort(context, error)
 
         return unary
 
     def _wrap_stream(self, rule: Rule, behaviour: Stream) -> Stream:
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = self._begin(rule, context)
             try:
                 with self._admission.slot():
-                    await self._let_in(rule, call, request)
-                    await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
                     scope = DeadlineScope(call.deadline)
                     try:
-                        async with aclosing(behaviour(request, call)) as answers:  # type: ignore[type-var]
+                        with scope:
+                            await self._let_in(rule, call, request)
+                            await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
+                        answers = behaviour(request, call)
+                        closing = ClosedOnce(answers)
+                        # A reader that stalls holds no upstream beyond the deadline.
+                        scope.when_idle = closing.begin
+                        try:
                             first = True
                             while True:
                                 with scope:
@@ -159,6 +165,8 @@ class Chain(grpc.aio.ServerInterceptor):
                                     first = False
                                     self._recorder.answered(call)
                                 yield answer
+                        finally:
+                            await closing.finish()
                     finally:
                         scope.close()
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
@@ -166,17 +174,12 @@ class Chain(grpc.aio.ServerInterceptor):
             else:
                 self._recorder.ended(call, None)
                 return
-            await _abort(context, error)
+            await abort(context, error)
 
         return stream
 
     async def _unknown_method(self, request: bytes, context: Context) -> Any:
-        error = GatewayError(
-            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
-            "There is no such method; see the descriptors of tokendance.gateway.v1 for those there are.",
-            request_id=new_id("req"),
-        )
-        await _abort(context, error)
+        await abort(context, no_such_method())
 
     def _begin(self, rule: Rule, context: Context) -> Call:
         loop = asyncio.get_running_loop()
@@ -194,7 +197,8 @@ class Chain(grpc.aio.ServerInterceptor):
         longest = self._deadlines.longest(rule)
         remaining = call.time_remaining()
         if remaining is not None:
-            longest = min(longest, remaining - self._deadlines.margin_s)
+            # Of a short time the margin leaves most, so that quick answers come.
+            longest = min(longest, remaining - min(self._deadlines.margin_s, remaining / 4))
         return call.started + longest
 
     def _believe(self, call: Call) -> None:
@@ -216,6 +220,7 @@ class Chain(grpc.aio.ServerInterceptor):
         # The facade's own calls may carry its caller's key, so it is recognised by the channel, not by a credential.
         if not (self._trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
             check(rule, call.principal)
+            check_network(call.principal, call.address)
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if self._trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
@@ -238,10 +243,10 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _failed(self, call: Call, exc: BaseException) -> GatewayError:
         """Record the failure and return it as the caller will see it; what is no Exception goes on as it is."""
-        if isinstance(exc, (asyncio.CancelledError, GeneratorExit)):
+        if isinstance(exc, GeneratorExit) or (isinstance(exc, asyncio.CancelledError) and _being_cancelled()):
             self._recorder.ended(call, errors_pb2.ERROR_REASON_CANCELLED)
             raise exc
-        if not isinstance(exc, Exception):
+        if not isinstance(exc, (Exception, asyncio.CancelledError)):
             raise exc
         if isinstance(exc, GatewayError):
             error = exc
@@ -261,9 +266,7 @@ class Chain(grpc.aio.ServerInterceptor):
         return error
 
 
-async def _abort(context: Context, error: GatewayError) -> None:
-    trailing = (
-        (REQUEST_ID_KEY, error.request_id or ""),
-        (STATUS_DETAILS_KEY, to_status(error).SerializeToString()),
-    )
-    await context.abort(status_code(error), error.message, trailing)
+def _being_cancelled() -> bool:
+    """Tell a call that somebody ended from one whose servicer met the cancellation of something else."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -55,7 +55,7 @@ class Recorder:
             upstream_ms=round(call.upstream_s * 1000, 3),
         )
 
-    def crashed(self, call: Call, exc: Exception) -> None:
+    def crashed(self, call: Call, exc: BaseException) -> None:
         """Log the cause of an internal error; it goes nowhere else."""
         self._log.error("internal error", request_id=call.request_id, method=call.method, exc_info=exc)
 
