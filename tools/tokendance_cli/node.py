@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -40,6 +40,7 @@ class Node:
         self._facade: Facade | None = None
         self._site: InternalSite | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._stopping = False
         self.first_key: FirstKey | None = None
         self.http_url = ""
         self.internal_url = ""
@@ -61,6 +62,8 @@ class Node:
 
     async def stop(self, grace_s: float) -> None:
         """Let what runs end within `grace_s` seconds, callers' side first; then cut it."""
+        # Known to load balancers from the first moment on, not only when callers are gone.
+        self._stopping = True
         if self._facade is not None:
             await self._facade.stop(grace_s)
         if self._site is not None:
@@ -89,7 +92,8 @@ class Node:
             channel, ready = self._server.local_channel(), self._server_ready
         else:
             channel = self._channel = self._open_channel()
-            ready = _readiness(channel)
+            ready = self._channel_ready
+            channel.get_state(try_to_connect=True)
         facade = Facade(self._settings.facade, channel, registry=self._registry, ready=ready)
         await facade.start()
         self._facade = facade
@@ -97,21 +101,17 @@ class Node:
         self.internal_url = facade.internal_url
 
     def _server_ready(self) -> bool:
-        return self._server is not None and self._server.ready
+        return self._server is not None and self._server.ready and not self._stopping
+
+    def _channel_ready(self) -> bool:
+        """Tell whether the server in another process can be reached; asking also keeps the channel connected."""
+        if self._channel is None or self._stopping:
+            return False
+        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def _open_channel(self) -> grpc.aio.Channel:
         target = self._settings.facade.server or f"unix:{self._settings.server.data_dir.resolve() / 'facade.sock'}"
         return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-
-
-def _readiness(channel: grpc.aio.Channel) -> Callable[[], bool]:
-    """Return what tells whether the server behind a channel can be reached; asking also keeps it connected."""
-    channel.get_state(try_to_connect=True)
-
-    def ready() -> bool:
-        return channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
-
-    return ready
 
 
 @contextmanager
