@@ -11,8 +11,9 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
+from tokendance_server.providers.estimates import size_of
 from tokendance_server.providers.openai.errors import error_of_document
-from tokendance_server.providers.openai.usage import find_usage, read_usage, size_of
+from tokendance_server.providers.openai.usage import find_usage, read_usage
 
 Json = dict[str, Any]
 

@@ -12,10 +12,11 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
+from tokendance_server.providers.estimates import size_of, tokens_of
 from tokendance_server.providers.openai import capabilities as can
 from tokendance_server.providers.openai.answer import int_of, read_document, text_of, unreadable
 from tokendance_server.providers.openai.gaps import STEERING_FIELDS
-from tokendance_server.providers.openai.usage import MOST_TOKENS, size_of, tokens_of
+from tokendance_server.providers.openai.usage import MOST_TOKENS
 
 Json = dict[str, Any]
 

@@ -10,10 +10,11 @@ import msgspec
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_server.providers import json_text
+from tokendance_server.providers.estimates import size_of
 from tokendance_server.providers.openai import answer
 from tokendance_server.providers.openai.calls import CallNormalizer
 from tokendance_server.providers.openai.errors import error_of_document, error_of_event
-from tokendance_server.providers.openai.usage import find_usage, read_usage, size_of
+from tokendance_server.providers.openai.usage import find_usage, read_usage
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES, SseParser
 
 Json = dict[str, Any]

@@ -1,0 +1,27 @@
+"""The kinds of provider that configuration may name, and how each is built."""
+
+from __future__ import annotations
+
+from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.upstream import Upstream
+from tokendance_server.providers.demo import DemoUpstream
+from tokendance_server.providers.openai import OpenAICodec
+from tokendance_server.providers.relay import HttpUpstream
+from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
+from tokendance_server.providers.transport import Transport
+
+
+def build_upstream(
+    provider: ProviderConfig, transport: Transport, *, event_bytes: int = DEFAULT_EVENT_BYTES
+) -> Upstream:
+    """Return the upstream of a configured provider; `event_bytes` is the largest event of a stream.
+
+    Raises ValueError for an unknown kind or capability, and for a base URL, header or credential that cannot be sent;
+    the message holds no secret.
+    """
+    if provider.kind == "demo":
+        return DemoUpstream()
+    if provider.kind == "openai":
+        codec = OpenAICodec(provider.capabilities, event_bytes=event_bytes)
+        return HttpUpstream(codec, transport, provider)
+    raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are 'openai' and 'demo'")
