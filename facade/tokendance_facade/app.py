@@ -1,0 +1,90 @@
+"""The composition root of the facade: the only place that knows all of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_facade.bodies import BodyReader
+from tokendance_facade.callers import CallerReader
+from tokendance_facade.config import FacadeConfig
+from tokendance_facade.cors import CorsRules
+from tokendance_facade.handlers.calls import Calls
+from tokendance_facade.handlers.completions import CompletionHandlers
+from tokendance_facade.handlers.models import ModelHandlers
+from tokendance_facade.internal import InternalSite
+from tokendance_facade.listener import Listener
+from tokendance_facade.public_site import PublicSite
+from tokendance_facade.refusals import Refusals
+from tokendance_facade.routes import Route, RouteTable
+
+
+class Facade:
+    """The REST facade over one channel: the public listener, and the internal one beside it.
+
+    `channel` leads to the server, in this process or in another one; the facade never closes it. `ready` tells whether
+    the server can take calls.
+    """
+
+    def __init__(
+        self,
+        config: FacadeConfig,
+        channel: grpc.aio.Channel,
+        *,
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+    ) -> None:
+        calls = Calls(channel, config, CallerReader(config.trusted_proxies), self._stopping)
+        bodies = BodyReader(
+            max_bytes=config.max_body_bytes, idle_s=config.body_idle_timeout_s, total_s=config.body_timeout_s
+        )
+        completions = CompletionHandlers(calls, bodies)
+        models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        routes = RouteTable(
+            (
+                Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
+                Route("POST", "/v1/completions", errors_pb2.SURFACE_COMPLETIONS, completions.completions),
+                Route("POST", "/v1/embeddings", errors_pb2.SURFACE_EMBEDDINGS, completions.embeddings),
+                Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
+                Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),
+            )
+        )
+        site = PublicSite(
+            routes,
+            CorsRules(config.cors_origins),
+            Refusals(registry),
+            max_header_bytes=config.max_header_bytes,
+            stopping=self._stopping,
+        )
+        self._public = Listener(config.http, config, site.handle, site.refuse)
+        self._internal = InternalSite(config.internal, registry, ready, config=config)
+
+    @property
+    def http_url(self) -> str:
+        """Where the public listener is, as really bound."""
+        return self._public.url
+
+    @property
+    def internal_url(self) -> str:
+        """Where the internal listener is, as really bound."""
+        return self._internal.url
+
+    async def start(self) -> None:
+        """Bind both listeners. Raises OSError where an address is taken; then neither listens."""
+        await self._internal.start()
+        try:
+            await self._public.start()
+        except OSError:
+            await self._internal.stop(0)
+            raise
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nothing more and let running requests finish within `grace_s` seconds."""
+        await self._public.stop(grace_s)
+        await self._internal.stop()
+
+    def _stopping(self) -> bool:
+        return self._public.stopping

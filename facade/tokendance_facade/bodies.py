@@ -1,0 +1,97 @@
+"""Request bodies: their type checked, their size capped, their slowness bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+
+from aiohttp import ClientPayloadError
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1.errors_pb2 import ErrorReason
+from tokendance_facade.answers import write
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BodyReader:
+    """Reads JSON bodies of at most `max_bytes`. Times in seconds: `idle_s` between pieces, `total_s` altogether."""
+
+    def __init__(self, *, max_bytes: int, idle_s: float, total_s: float) -> None:
+        self._max_bytes = max_bytes
+        self._idle_s = idle_s
+        self._total_s = total_s
+
+    async def read(self, request: BaseRequest) -> bytes:
+        """Return the body. Raises unsupported_media_type, request_too_large, and invalid_request where it stalls."""
+        headers = request.headers
+        if "Content-Encoding" in headers:
+            raise _error(errors_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
+        if not _is_json(headers.get("Content-Type", "")):
+            raise _error(
+                errors_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE, "Send `Content-Type: application/json`, in UTF-8."
+            )
+        length = headers.get("Content-Length")
+        if length is not None and int(length) > self._max_bytes:
+            raise self._too_large()
+        if "Expect" in headers:
+            if headers["Expect"].lower() != "100-continue":
+                raise _error(errors_pb2.ERROR_REASON_INVALID_REQUEST, "Send no other Expect than `100-continue`.")
+            write(request, _CONTINUE)
+        content = request.content
+        try:
+            if content.is_eof():
+                body = await content.readany()
+                if len(body) > self._max_bytes:
+                    raise self._too_large()
+                return body
+            async with asyncio.timeout(self._total_s):
+                return await self._read_pieces(request)
+        except TimeoutError:
+            raise _error(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST, "The body did not arrive in time; send it faster."
+            ) from None
+        except (RequestPayloadError, ClientPayloadError):
+            raise _error(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST, "The body is cut or its framing is malformed."
+            ) from None
+
+    async def _read_pieces(self, request: BaseRequest) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            async with asyncio.timeout(self._idle_s):
+                piece = await request.content.readany()
+            if not piece:
+                return b"".join(pieces)
+            size += len(piece)
+            if size > self._max_bytes:
+                raise self._too_large()
+            pieces.append(piece)
+
+    def _too_large(self) -> GatewayError:
+        return GatewayError(
+            errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+            f"The body is larger than {self._max_bytes} bytes; send less, or pass large files by reference.",
+            metadata={"max_bytes": str(self._max_bytes)},
+            origin="caller",
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: str) -> bool:
+    kind, _, parameters = content_type.lower().partition(";")
+    kind = kind.strip()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        return False
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+            return False
+    return True
+
+
+def _error(reason: ErrorReason.ValueType, message: str) -> GatewayError:
+    return GatewayError(reason, message, origin="caller")

@@ -1,0 +1,104 @@
+"""Who calls, as the request itself tells: network address, client kind and version. Asserted to the server."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from aiohttp.web import BaseRequest
+
+from tokendance.gateway.v1 import caller_pb2
+from tokendance.gateway.v1.errors_pb2 import Surface
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PRODUCT = re.compile(r"([A-Za-z][\w.+-]*(?:/[A-Za-z]+)?)[/ ]v?(\d[\w.+-]*)")
+_KINDS = {
+    "openai/python": "openai-python",
+    "asyncopenai/python": "openai-python",
+    "azureopenai/python": "openai-python",
+    "asyncazureopenai/python": "openai-python",
+    "openai/js": "openai-node",
+    "azureopenai/js": "openai-node",
+    "anthropic/python": "anthropic-python",
+    "asyncanthropic/python": "anthropic-python",
+    "anthropic/js": "anthropic-node",
+    "claude-cli": "claude-code",
+    "codex_exec": "codex",
+    "codex_cli_rs": "codex",
+    "codex-tui": "codex",
+}
+
+
+class Client(NamedTuple):
+    """What a User-Agent says."""
+
+    user_agent: str
+    kind: str
+    version: str
+
+
+@lru_cache(maxsize=1024)
+def read_user_agent(value: str) -> Client:
+    """Return at most 256 printable characters of a User-Agent, and the client's kind and version where it names one."""
+    text = "".join(char if " " <= char <= "~" else "?" for char in value[:256])
+    product = _PRODUCT.match(text)
+    if product is None:
+        return Client(text, "", "")
+    name = product[1].lower()
+    return Client(text, _KINDS.get(name, name.replace("/", "-")[:64]), product[2][:64])
+
+
+class CallerReader:
+    """Reads callers, believing `X-Forwarded-For` only from trusted proxies."""
+
+    def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
+        self._trusts_unix = "unix" in trusted_proxies
+        self._networks: tuple[Network, ...] = tuple(
+            ipaddress.ip_network(entry, strict=False) for entry in trusted_proxies if entry != "unix"
+        )
+
+    def read(self, request: BaseRequest, request_id: str, surface: Surface.ValueType, route: str) -> bytes:
+        """Return the serialized CallerAssertion of a request."""
+        client = read_user_agent(request.headers.get("User-Agent", ""))
+        return caller_pb2.CallerAssertion(
+            request_id=request_id,
+            surface=surface,
+            address=self.address(request),
+            user_agent=client.user_agent,
+            client_kind=client.kind,
+            client_version=client.version,
+            http_route=route,
+        ).SerializeToString()
+
+    def address(self, request: BaseRequest) -> str:
+        """Return the caller's address: the peer's, or what the outermost trusted proxy saw."""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        address = peer[0] if isinstance(peer, tuple) else ""
+        if not (self._networks or self._trusts_unix) or not self._trusted(address):
+            return address
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        for hop in reversed(forwarded):
+            candidate = hop.strip()
+            if not _is_address(candidate):
+                break
+            address = candidate
+            if not self._trusted(candidate):
+                break
+        return address
+
+    def _trusted(self, address: str) -> bool:
+        if not address:
+            return self._trusts_unix
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        return any(parsed in network for network in self._networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

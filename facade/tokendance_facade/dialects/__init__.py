@@ -1,0 +1,1 @@
+"""Public JSON APIs, one each, pure: JSON in, canonical messages out, and back. No I/O, no clock, no RPC."""

@@ -1,0 +1,94 @@
+"""GatewayError in HTTP: status, headers and body, as the one error table says for each surface. Has no table itself."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import orjson
+
+from tokendance.errors import GatewayError, spec_of
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1.errors_pb2 import ErrorReason, Surface
+
+_DEFAULT_RETRY_S = 1
+_MAX_RETRY_S = 60
+_WAITABLE = frozenset({429, 503, 529})
+
+
+class Shape(NamedTuple):
+    """What one reason is on one surface."""
+
+    status: int
+    type: str
+    code: str
+    header_code: str
+    """The stable code; `code` is what clients of the surface decide by."""
+
+
+@lru_cache(maxsize=2048)
+def shape_of(reason: ErrorReason.ValueType, surface: Surface.ValueType) -> Shape:
+    """Return status, type and codes of a reason, with the surface's override where there is one."""
+    spec = spec_of(reason)
+    status, kind, code = spec.http_status, spec.type, spec.code
+    for override in spec.overrides:
+        if override.surface == surface:
+            status = override.http_status or status
+            kind = override.type or kind
+            code = override.code or code
+    return Shape(status, kind, code, spec.code)
+
+
+def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
+    """Return `{"error": {…}}` in OpenAI's form with our additions."""
+    shape = shape_of(error.reason, surface)
+    return orjson.dumps(
+        {
+            "error": {
+                "message": error.message,
+                "type": shape.type,
+                "param": error.param,
+                "code": shape.code,
+                "request_id": request_id,
+                "origin": error.origin,
+            }
+        }
+    )
+
+
+def error_event(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
+    """Return the error as the last event of an OpenAI stream, in the one form that the official SDKs raise."""
+    return b"data: %b\n\n" % error_object(error, surface, request_id)
+
+
+def error_headers(error: GatewayError, status: int) -> list[tuple[str, str]]:
+    """Return the headers of an error answer: its stable code, and whether and when a retry may help."""
+    headers = [("x-tokendance-error-code", spec_of(error.reason).code)]
+    if not error.retryable:
+        headers.append(("x-should-retry", "false"))
+    elif error.retry_after_s is not None or status in _WAITABLE:
+        seconds = _DEFAULT_RETRY_S if error.retry_after_s is None else error.retry_after_s
+        headers.append(("retry-after", str(min(max(seconds, 1), _MAX_RETRY_S))))
+    return headers
+
+
+def internal_error() -> GatewayError:
+    """Return what callers see of an exception that nobody foresaw; its cause is for the log only."""
+    return GatewayError(
+        errors_pb2.ERROR_REASON_INTERNAL_ERROR,
+        "Something went wrong inside the gateway; give the request id to support.",
+    )
+
+
+def stopping() -> GatewayError:
+    """Return what callers see of a call that this node can no longer finish."""
+    return GatewayError(
+        errors_pb2.ERROR_REASON_SERVICE_STOPPING, "This node of the gateway is shutting down; send the request again."
+    )
+
+
+def interrupted() -> GatewayError:
+    """Return what callers see of a stream that ended without saying so."""
+    return GatewayError(
+        errors_pb2.ERROR_REASON_STREAM_INTERRUPTED, "The stream broke before its end; what came is incomplete."
+    )

@@ -1,0 +1,110 @@
+"""One streamed answer over HTTP: the head when there is something to say, events, keep-alive comments, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from aiohttp.web import BaseRequest
+
+from tokendance_facade.answers import EVENT_STREAM, Header, Sent, connection_line, head, write
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+# Beyond this many bytes a slow reader is waited for, as aiohttp's own writer does.
+_DRAIN_AFTER = 64 * 1024
+_NO_CACHE: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+
+
+class EventStream:
+    """Writes one event stream.
+
+    The head goes out with the first event, or once `headers_after_s` have passed; from then on a comment follows each
+    `keepalive_s` of silence. One timer serves both, whatever the rate of events. `headers` is called for further
+    headers when the head goes out.
+    """
+
+    def __init__(
+        self,
+        request: BaseRequest,
+        request_id: str,
+        headers: Callable[[], Iterable[Header]],
+        *,
+        headers_after_s: float,
+        keepalive_s: float,
+        write_timeout_s: float,
+    ) -> None:
+        self._request = request
+        self._request_id = request_id
+        self._headers = headers
+        self._keepalive_s = keepalive_s
+        self._write_timeout_s = write_timeout_s
+        self._chunked = request.version >= (1, 1)
+        self._keep_alive = self._chunked and request.keep_alive
+        self._loop = asyncio.get_running_loop()
+        self._last_write = self._loop.time()
+        self._unflushed = 0
+        self._timer = self._loop.call_later(headers_after_s, self._tick)
+        self.opened = False
+
+    async def send(self, events: bytes) -> None:
+        """Write whole events. Raises ConnectionError where the caller has left or reads no more."""
+        data = self._frame(events)
+        if not self.opened:
+            data = self._open() + data
+        self._last_write = self._loop.time()
+        write(self._request, data)
+        self._unflushed += len(data)
+        if self._unflushed > _DRAIN_AFTER:
+            self._unflushed = 0
+            await self._drain()
+
+    async def end(self, *, keep_alive: bool) -> Sent:
+        """Write the end of the body; without `keep_alive` the connection ends behind it."""
+        self.stop()
+        if self._chunked:
+            write(self._request, b"0\r\n\r\n")
+        await self._drain()
+        return Sent(keep_alive=keep_alive and self._keep_alive)
+
+    def stop(self) -> None:
+        """Write nothing of its own accord any more."""
+        self._timer.cancel()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._request.writer.drain()
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError("the caller reads no more") from None
+
+    def _frame(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    def _open(self) -> bytes:
+        self.opened = True
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        return b"%b%b%b\r\n" % (
+            head(200, EVENT_STREAM, self._request_id, (*_NO_CACHE, *self._headers())),
+            framing,
+            connection_line(self._request, keep_alive=self._keep_alive),
+        )
+
+    def _tick(self) -> None:
+        """Write what is due: the head, or a comment if nothing was written for long enough."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        now = self._loop.time()
+        due = self._last_write + self._keepalive_s
+        if not self.opened:
+            transport.write(self._open())
+        elif now < due:
+            self._timer = self._loop.call_at(due, self._tick)
+            return
+        elif transport.get_write_buffer_size() == 0:
+            transport.write(self._frame(KEEP_ALIVE))
+        self._last_write = now
+        self._timer = self._loop.call_at(now + self._keepalive_s, self._tick)

@@ -1,0 +1,200 @@
+"""One RPC for one HTTP request: metadata, deadline, cancellation, and what becomes of its failure."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
+from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
+from tokendance.rpc import CALLER_KEY
+from tokendance_facade.answers import Header, Reply, Sent
+from tokendance_facade.callers import CallerReader
+from tokendance_facade.config import FacadeConfig
+from tokendance_facade.errors import error_event, internal_error, interrupted, stopping
+from tokendance_facade.event_stream import EventStream
+from tokendance_facade.exchange import Exchange
+from tokendance_facade.rpc_failures import read_failure
+
+_log = structlog.get_logger("tokendance_facade")
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_UNSAFE_IN_HEADER = re.compile(r"[^ -~]")
+_MAX_WARNINGS = 10
+_MAX_WARNING_CHARACTERS = 2048
+# A caller with a short patience for the head of a stream gets it in time, and a little earlier.
+_HEAD_SHARE = 0.8
+
+
+class Encoder(Protocol):
+    """Turns the events of one stream into SSE bytes."""
+
+    finished: bool
+
+    @property
+    def warnings(self) -> Sequence[completion_pb2.Warning]:
+        """What was left out or changed on the way."""
+
+    def feed(self, events: Iterable[completion_pb2.CompletionEvent]) -> bytes:
+        """Return what is to be sent for these events; may be empty."""
+
+
+class Calls:
+    """Makes RPCs on behalf of HTTP requests."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, config: FacadeConfig, callers: CallerReader, stopping: Callable[[], bool]
+    ) -> None:
+        self._config = config
+        self._callers = callers
+        self._stopping = stopping
+        self._completions: Any = CompletionsServiceStub(channel)
+
+    async def unary(self, exchange: Exchange, credential: str, rpc: Any, request: Any, timeout_s: float) -> Any:
+        """Return the answer of a unary RPC. Raises GatewayError."""
+        patience = _patience_s(exchange)
+        call = rpc(
+            request,
+            metadata=self._metadata(exchange, credential),
+            timeout=timeout_s if patience is None else min(patience, timeout_s),
+        )
+        try:
+            return await call
+        except grpc.RpcError as failure:
+            raise read_failure(failure, exchange.request_id) from failure
+        finally:
+            if not call.done():
+                call.cancel()
+
+    async def create(
+        self, exchange: Exchange, credential: str, completion: completion_pb2.CompletionRequest
+    ) -> completion_pb2.Completion:
+        """Return a whole answer. Raises GatewayError."""
+        request = completions_service_pb2.CreateCompletionRequest(
+            completion=completion, idempotency_key=_idempotency_key(exchange)
+        )
+        answer = await self.unary(
+            exchange, credential, self._completions.CreateCompletion, request, self._config.unary_timeout_s
+        )
+        return answer.completion  # type: ignore[no-any-return]  # stubs of grpc.aio are untyped
+
+    async def embed(
+        self, exchange: Exchange, credential: str, embeddings: completion_pb2.EmbeddingsRequest
+    ) -> completion_pb2.Embeddings:
+        """Return vectors. Raises GatewayError."""
+        request = completions_service_pb2.CreateEmbeddingsRequest(embeddings=embeddings)
+        answer = await self.unary(
+            exchange, credential, self._completions.CreateEmbeddings, request, self._config.unary_timeout_s
+        )
+        return answer.embeddings  # type: ignore[no-any-return]  # stubs of grpc.aio are untyped
+
+    async def stream(
+        self, exchange: Exchange, credential: str, completion: completion_pb2.CompletionRequest, encoder: Encoder
+    ) -> Reply:
+        """Answer with a stream. Raises GatewayError only while nothing has been sent."""
+        request = completions_service_pb2.StreamCompletionRequest(
+            completion=completion, idempotency_key=_idempotency_key(exchange)
+        )
+        call = self._completions.StreamCompletion(
+            request, metadata=self._metadata(exchange, credential), timeout=self._config.stream_timeout_s
+        )
+        stream = self._open_stream(exchange, encoder)
+        try:
+            async for message in call:
+                data = encoder.feed(message.events)
+                if data:
+                    await stream.send(data)
+            if not encoder.finished:
+                return await _fail(exchange, stream, interrupted())
+            return await stream.end(keep_alive=True)
+        except grpc.RpcError as failure:
+            return await _fail(exchange, stream, read_failure(failure, exchange.request_id))
+        except ConnectionError as exc:
+            _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
+            return Sent(keep_alive=False)
+        except asyncio.CancelledError:
+            # The shutdown asks handlers to end; this one ends by telling its caller that the answer is incomplete.
+            if not self._stopping():
+                raise
+            return await _fail(exchange, stream, stopping())
+        except GatewayError:
+            raise
+        except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer and the log the cause
+            _log.exception("request_crashed", request_id=exchange.request_id)
+            return await _fail(exchange, stream, internal_error())
+        finally:
+            stream.stop()
+            if not call.done():
+                call.cancel()
+
+    def _metadata(self, exchange: Exchange, credential: str) -> tuple[tuple[str, str | bytes], ...]:
+        exchange.called = True
+        assertion = self._callers.read(exchange.request, exchange.request_id, exchange.surface, exchange.route)
+        return (("authorization", f"Bearer {credential}"), (CALLER_KEY, assertion))
+
+    def _open_stream(self, exchange: Exchange, encoder: Encoder) -> EventStream:
+        patience = _patience_s(exchange)
+        headers_after_s = self._config.stream_headers_after_s
+        return EventStream(
+            exchange.request,
+            exchange.request_id,
+            lambda: (*exchange.headers, *warning_headers(encoder.warnings)),
+            headers_after_s=headers_after_s if patience is None else min(headers_after_s, patience * _HEAD_SHARE),
+            keepalive_s=self._config.keepalive_s,
+            write_timeout_s=self._config.write_timeout_s,
+        )
+
+
+def warning_headers(warnings: Sequence[completion_pb2.Warning]) -> tuple[Header, ...]:
+    """Return `x-tokendance-warnings`: `field: why; …`, printable ASCII, at most 2,048 characters; or nothing."""
+    if not warnings:
+        return ()
+    text = "; ".join(f"{warning.field}: {warning.why}" for warning in warnings[:_MAX_WARNINGS])
+    return (("x-tokendance-warnings", _UNSAFE_IN_HEADER.sub("?", text)[:_MAX_WARNING_CHARACTERS]),)
+
+
+async def _fail(exchange: Exchange, stream: EventStream, error: GatewayError) -> Reply:
+    """Raise an error while nothing has been sent; afterwards send it as the last event and end the connection."""
+    stream.stop()
+    if not stream.opened:
+        raise error
+    try:
+        await stream.send(error_event(error, exchange.surface, exchange.request_id))
+        return await stream.end(keep_alive=False)
+    except ConnectionError as exc:
+        _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
+        return Sent(keep_alive=False)
+
+
+def _patience_s(exchange: Exchange) -> float | None:
+    """Return how long the official SDKs say that they wait for the head of an answer, in seconds."""
+    value = exchange.request.headers.get("x-stainless-timeout")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if seconds > 0 and math.isfinite(seconds) else None
+
+
+def _idempotency_key(exchange: Exchange) -> str:
+    value = exchange.request.headers.get("Idempotency-Key")
+    if value is None:
+        return ""
+    if _IDEMPOTENCY_KEY.fullmatch(value) is None:
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_INVALID_REQUEST,
+            "The Idempotency-Key header must have 1 to 255 printable ASCII characters.",
+            param="Idempotency-Key",
+            origin="caller",
+        )
+    return value

@@ -1,0 +1,114 @@
+"""The internal listener: metrics and health. Speaks to operators and their machines; takes no API key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+import structlog
+from aiohttp.web import BaseRequest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.ids import new_id
+from tokendance_facade.answers import Answer, Reply
+from tokendance_facade.config import FacadeConfig
+from tokendance_facade.credentials import api_key_in
+from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of
+from tokendance_facade.exchange import Exchange
+from tokendance_facade.listener import Listener
+from tokendance_facade.routes import Route, RouteTable
+
+_log = structlog.get_logger("tokendance_facade")
+_SURFACE = errors_pb2.SURFACE_ADMIN
+
+
+class InternalSite:
+    """`/metrics`, `/livez` and `/readyz` of one process, at `address`. `ready` tells whether calls can be served."""
+
+    def __init__(
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+        *,
+        config: FacadeConfig | None = None,
+    ) -> None:
+        self._registry = registry
+        self._ready = ready
+        self._stopping = False
+        self._listener = Listener(address, config or FacadeConfig(), self._handle, self._refuse)
+        self._routes = RouteTable(
+            Route("GET", path, _SURFACE, handler)
+            for path, handler in (
+                ("/metrics", self._metrics),
+                ("/livez", self._livez),
+                ("/readyz", self._readyz),
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as really bound."""
+        return self._listener.url
+
+    async def start(self) -> None:
+        """Bind and listen. Raises OSError where the address is taken."""
+        await self._listener.start()
+
+    async def stop(self, grace_s: float = 1) -> None:
+        """Stop listening."""
+        self._stopping = True
+        await self._listener.stop(grace_s)
+
+    async def _handle(self, request: BaseRequest) -> Reply:
+        exchange = Exchange(request, new_id("req"))
+        exchange.surface = _SURFACE
+        try:
+            if api_key_in(request.headers):
+                raise GatewayError(
+                    errors_pb2.ERROR_REASON_API_KEY_NOT_ACCEPTED,
+                    "This looks like an API key; it calls models on the public listener and has no meaning here.",
+                    origin="caller",
+                )
+            route = self._routes.find(exchange)
+            if route is None:
+                return exchange.answer(204, b"")
+            return await route.handler(exchange)
+        except GatewayError as error:
+            return self._fail(error, exchange.request_id, exchange)
+        except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer and the log the cause
+            _log.exception("request_crashed", request_id=exchange.request_id)
+            return self._fail(internal_error(), exchange.request_id, exchange)
+
+    def _refuse(self, error: GatewayError) -> Answer:
+        return self._fail(error, new_id("req"), None)
+
+    def _fail(self, error: GatewayError, request_id: str, exchange: Exchange | None) -> Answer:
+        status = shape_of(error.reason, _SURFACE).status
+        headers = error_headers(error, status)
+        if "allow" in error.metadata:
+            headers.append(("allow", error.metadata["allow"]))
+        close = exchange is None or not exchange.request.content.is_eof()
+        body = error_object(error, _SURFACE, request_id)
+        return Answer(status, body, request_id, headers=headers, close=close)
+
+    async def _metrics(self, exchange: Exchange) -> Reply:
+        # Formatting a few thousand series takes milliseconds, which open streams would feel.
+        body = await asyncio.to_thread(generate_latest, self._registry)
+        return Answer(200, body, exchange.request_id, content_type=CONTENT_TYPE_LATEST)
+
+    async def _livez(self, exchange: Exchange) -> Reply:
+        return exchange.answer(200, b'{"status":"alive"}')
+
+    async def _readyz(self, exchange: Exchange) -> Reply:
+        reasons = []
+        if self._stopping:
+            reasons.append("The process is shutting down.")
+        elif not self._ready():
+            reasons.append("The server is not ready to take calls: it is starting, stopping, or cannot be reached.")
+        if reasons:
+            return exchange.answer(503, orjson.dumps({"status": "not_ready", "reasons": reasons}))
+        return exchange.answer(200, b'{"status":"ready","reasons":[]}')

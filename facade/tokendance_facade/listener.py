@@ -1,0 +1,179 @@
+"""HTTP connections: sockets, malformed requests, slow heads, an orderly end. What a request means lies elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_facade.answers import Answer, Reply
+from tokendance_facade.config import FacadeConfig, parse_address
+from tokendance_facade.errors import internal_error
+
+Handle = Callable[[web.BaseRequest], Awaitable[Reply]]
+Refuse = Callable[[GatewayError], Answer]
+
+_log = structlog.get_logger("tokendance_facade")
+_BACKLOG = 1024
+
+
+class Listener:
+    """Serves one address. `handle` answers a request and never raises; `refuse` answers what is no request at all."""
+
+    def __init__(self, address: str, config: FacadeConfig, handle: Handle, refuse: Refuse) -> None:
+        self._address = parse_address(address)
+        self._config = config
+        self._handle = handle
+        self._refuse = refuse
+        self._running: set[asyncio.Task[Any]] = set()
+        self._connections: _Connections | None = None
+        self._sockets: asyncio.Server | None = None
+        self.url = ""
+        self.stopping = False
+
+    async def start(self) -> None:
+        """Bind and listen. Raises OSError where the address is taken."""
+        loop = asyncio.get_running_loop()
+        config = self._config
+        connections = _Connections(
+            cast("Any", self._run),
+            request_factory=cast("Any", self._make_request),
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=config.idle_connection_s,
+            max_line_size=16 * 1024,
+            max_field_size=16 * 1024,
+            lingering_time=10,
+        )
+        connections.head_timeout_s = config.head_timeout_s
+        connections.refuse = self._refuse
+        self._connections = connections
+        if isinstance(self._address, str):
+            path = Path(self._address)
+            previous = os.umask(0o177)
+            try:
+                self._sockets = await loop.create_unix_server(connections, str(path), backlog=_BACKLOG)
+            finally:
+                os.umask(previous)
+            self.url = f"unix://{path}"
+        else:
+            host, port = self._address
+            self._sockets = await loop.create_server(connections, host, port, backlog=_BACKLOG, reuse_address=True)
+            bound = self._sockets.sockets[0].getsockname()[1]
+            self.url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nothing more, let running requests finish within `grace_s` seconds, then cancel them."""
+        self.stopping = True
+        if self._sockets is None or self._connections is None:
+            return
+        self._sockets.close()
+        self._connections.pre_shutdown()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        for task in self._running:
+            task.cancel()
+        await self._connections.shutdown(1)
+        await self._sockets.wait_closed()
+
+    async def _run(self, request: web.BaseRequest) -> Reply:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            reply = await self._handle(request)
+        finally:
+            self._running.discard(task)
+        if self.stopping and isinstance(reply, Answer):
+            reply.close = True
+        return reply
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self._config.max_body_bytes,
+        )
+
+
+class _Connections(web.Server):
+    """aiohttp's low-level server, with connections of our own kind."""
+
+    head_timeout_s: float
+    refuse: Refuse
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    """One connection: closes where a request's head does not arrive in time, and answers nonsense in our own form."""
+
+    __slots__ = ("_connections", "_head_timer")
+
+    def __init__(self, connections: _Connections, **kwargs: Any) -> None:
+        super().__init__(connections, **kwargs)
+        self._connections = connections
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(self._connections.head_timeout_s, self._head_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            if self._head_timer is not None:
+                self._disarm()
+        elif self._head_timer is None and self._waiter is not None:
+            self._head_timer = self._loop.call_later(self._connections.head_timeout_s, self._head_late)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused. The parser's own words may hold bytes of the request, so they stay here."""
+        if status >= 500:
+            _log.error("request_crashed", exc_info=exc)
+            error = internal_error()
+        elif isinstance(exc, LineTooLong):
+            error = GatewayError(
+                errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+                "The request line or a header is too long; send shorter ones.",
+                origin="caller",
+            )
+        else:
+            error = GatewayError(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST, "The request is not well-formed HTTP/1.1.", origin="caller"
+            )
+        return cast("web.StreamResponse", self._connections.refuse(error))
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._current_request is None and not self._messages and self.transport is not None:
+            self.transport.abort()

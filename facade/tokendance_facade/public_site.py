@@ -1,0 +1,112 @@
+"""The public listener: from a parsed HTTP request to an answer, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+import structlog
+from aiohttp.web import BaseRequest
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.ids import new_id
+from tokendance_facade.answers import Answer, Header, Reply, Sent
+from tokendance_facade.cors import CorsRules
+from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of, stopping
+from tokendance_facade.exchange import Exchange
+from tokendance_facade.refusals import Refusals
+from tokendance_facade.routes import RouteTable
+
+_log = structlog.get_logger("tokendance_facade")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,64}\])(?::\d{0,5})?")
+
+
+class PublicSite:
+    """Answers every request: routes it, lets its handler answer, and turns errors into answers of its surface."""
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        cors: CorsRules,
+        refusals: Refusals,
+        *,
+        max_header_bytes: int,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._stopping = stopping
+        self._routes = routes
+        self._cors = cors
+        self._refusals = refusals
+        self._max_header_bytes = max_header_bytes
+
+    async def handle(self, request: BaseRequest) -> Reply:
+        """Answer one request. Raises nothing but cancellation."""
+        exchange = Exchange(request, new_id("req"))
+        try:
+            self._check_head(request)
+            exchange.headers = self._cors.headers(exchange)
+            route = self._routes.find(exchange)
+            if route is None:
+                return exchange.answer(204, b"")
+            return await route.handler(exchange)
+        except GatewayError as error:
+            return self._fail(exchange, error)
+        except asyncio.CancelledError:
+            # The shutdown asks handlers to end; this one ends by telling its caller, if that one is still there.
+            if not self._stopping():
+                raise
+            return self._fail(exchange, stopping())
+        except ConnectionError as exc:
+            _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
+            return Sent(keep_alive=False)
+        except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer and the log the cause
+            _log.exception("request_crashed", request_id=exchange.request_id)
+            return self._fail(exchange, internal_error())
+
+    def refuse(self, error: GatewayError) -> Answer:
+        """Answer bytes that are no request, and end their connection."""
+        request_id = new_id("req")
+        surface = errors_pb2.SURFACE_GATEWAY
+        status = shape_of(error.reason, surface).status
+        self._refusals.record_malformed(error, request_id, status)
+        return Answer(
+            status,
+            error_object(error, surface, request_id),
+            request_id,
+            headers=error_headers(error, status),
+            close=True,
+        )
+
+    def _check_head(self, request: BaseRequest) -> None:
+        raw = request.raw_headers
+        if len(raw) > 16 and sum(len(name) + len(value) + 4 for name, value in raw) > self._max_header_bytes:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+                f"The headers are larger than {self._max_header_bytes} bytes; send fewer or shorter ones.",
+                origin="caller",
+            )
+        if not _is_host(request.headers.get("Host", "")):
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST, "The Host header is not a host name.", origin="caller"
+            )
+
+    def _fail(self, exchange: Exchange, error: GatewayError) -> Answer:
+        status = shape_of(error.reason, exchange.surface).status
+        if not exchange.called:
+            self._refusals.record(exchange, error, status)
+        headers: list[Header] = error_headers(error, status)
+        if error.reason == errors_pb2.ERROR_REASON_METHOD_NOT_ALLOWED and "allow" in error.metadata:
+            headers.append(("allow", error.metadata["allow"]))
+        body = error_object(error, exchange.surface, exchange.request_id)
+        # What is left of a body is not worth reading: the connection ends behind the answer.
+        unread = not exchange.request.content.is_eof()
+        return exchange.answer(status, body, headers=tuple(headers), close=unread)
+
+
+@lru_cache(maxsize=1024)
+def _is_host(value: str) -> bool:
+    # HTTP/1.0 knows no Host header; the parser refuses HTTP/1.1 without one.
+    return not value or _HOST.fullmatch(value) is not None
