@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Listener:
         self._server = grpc.aio.server(interceptors=[interceptor], options=_options(limits))
         for service, methods in handlers.items():
             self._server.add_registered_method_handlers(service, methods)
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
             names = (*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -88,13 +88,13 @@ def is_loopback(address: str) -> bool:
 
 
 def by_service(
-    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]], services: Iterable[str]
+    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
 ) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
     """Sort handlers, by path, into one table for each service."""
-    tables: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {service: {} for service in services}
+    tables: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for path, handler in handlers.items():
         _, service, method = path.split("/")
-        tables[service][method] = handler
+        tables.setdefault(service, {})[method] = handler
     return tables
 
 

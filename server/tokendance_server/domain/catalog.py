@@ -73,6 +73,11 @@ class Catalog:
                     raise ValueError(f"two models claim the name {name!r}: {self._by_name[name].id} and {model.id}")
                 self._by_name[name] = model
 
+    def has(self, model_id: str) -> bool:
+        """Tell whether this is the id of a model: an alias is not."""
+        model = self._by_name.get(model_id)
+        return model is not None and model.id == model_id
+
     def visible_to(self, principal: Principal) -> Sequence[Model]:
         """Return the models that the caller may call, by id."""
         return [model for model in self._models if self._allowed(model, principal)]

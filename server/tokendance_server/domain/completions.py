@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -162,4 +162,5 @@ def _call(route: Route, caller: Caller) -> UpstreamCall:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    # Not the event loop's clock: it may count in milliseconds, and the gateway adds less than one.
+    return time.perf_counter()

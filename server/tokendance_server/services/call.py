@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -30,7 +31,8 @@ class Trust(enum.Enum):
 class Call(grpc.aio.ServicerContext[Any, Any]):
     """The context that servicers get: gRPC's own, and what the interceptor found out.
 
-    `deadline` is in the event loop's monotonic seconds. `model`, `upstream_s` (seconds spent waiting for upstreams)
+    `started` is of time.perf_counter (an event loop's own clock may count in milliseconds only); `deadline` is in the
+    event loop's seconds. `model`, `upstream_s` (seconds spent waiting for upstreams)
     and `key_id` are set on the way, for the log line and the metrics.
     """
 
@@ -53,7 +55,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self.method = method
         self.trust = trust
         self.started = started
-        self.deadline = started
+        self.deadline = 0.0
         self.request_id = ""
         self.surface: errors_pb2.Surface.ValueType = errors_pb2.SURFACE_GRPC
         self.caller: CallerAssertion | None = None
@@ -66,6 +68,14 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         """The caller, once authenticated; a servicer never runs before that."""
         assert self.principal is not None
         return self.principal
+
+    @property
+    def address(self) -> str:
+        """The caller's IP address, as the facade asserts it or the connection shows it; empty where it is not known."""
+        if self.caller is not None:
+            return self.caller.address
+        kind, _, rest = unquote(self._inner.peer()).partition(":")
+        return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
     def add_trailing(self, *pairs: tuple[str, str | bytes]) -> None:
         """Add to the metadata that travels behind the answer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -182,8 +183,7 @@ class Chain(grpc.aio.ServerInterceptor):
         await abort(context, no_such_method())
 
     def _begin(self, rule: Rule, context: Context) -> Call:
-        loop = asyncio.get_running_loop()
-        call = Call(context, rule.method, self._trust, loop.time())
+        call = Call(context, rule.method, self._trust, time.perf_counter())
         call.deadline = self._deadline_of(rule, call)
         if self._trust is Trust.FACADE:
             self._believe(call)
@@ -199,7 +199,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if remaining is not None:
             # Of a short time the margin leaves most, so that quick answers come.
             longest = min(longest, remaining - min(self._deadlines.margin_s, remaining / 4))
-        return call.started + longest
+        return asyncio.get_running_loop().time() + longest
 
     def _believe(self, call: Call) -> None:
         """Take over what the facade asserts about its own caller."""

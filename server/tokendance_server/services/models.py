@@ -14,6 +14,7 @@ from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance.gateway.v1 import models_service_pb2_grpc as pb_grpc
 from tokendance_server.domain.catalog import EMBEDDINGS, Catalog, Model
 from tokendance_server.services.call import call_of
+from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _PAGE_SIZE = 1000
@@ -22,6 +23,7 @@ _CAPABILITIES = {
 }
 
 
+@refuse_rest(pb.DESCRIPTOR.services_by_name["ModelsService"])
 class ModelsService(pb_grpc.ModelsServiceServicer):
     """Serves the public view of the catalogue in force. The administrator's view comes with its own RPCs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 
 from tokendance.errors import spec_of
@@ -29,7 +29,7 @@ class Recorder:
 
     def answered(self, call: Call) -> None:
         """Observe how long the answer, or a stream's first message, took: upstream and here."""
-        added = asyncio.get_running_loop().time() - call.started - call.upstream_s
+        added = time.perf_counter() - call.started - call.upstream_s
         self._metrics.added.labels(_surface(call)).observe(max(added, 0.0))
         if call.model:
             self._metrics.upstream.labels(self._model(call)).observe(call.upstream_s)
@@ -51,7 +51,7 @@ class Recorder:
             key=principal.key_id if principal else "",
             organization=principal.organization if principal else "",
             client=call.caller.client_kind if call.caller else "",
-            duration_ms=round((asyncio.get_running_loop().time() - call.started) * 1000, 3),
+            duration_ms=round((time.perf_counter() - call.started) * 1000, 3),
             upstream_ms=round(call.upstream_s * 1000, 3),
         )
 

@@ -1,0 +1,318 @@
+"""The composition root: the only place that names concrete stores, providers and listeners, and joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import protovalidate
+from prometheus_client import CollectorRegistry
+
+from tokendance.gateway.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    completions_service_pb2,
+    completions_service_pb2_grpc,
+    facade_service_pb2,
+    facade_service_pb2_grpc,
+    keys_service_pb2,
+    keys_service_pb2_grpc,
+    models_service_pb2,
+    models_service_pb2_grpc,
+    nodes_service_pb2,
+    nodes_service_pb2_grpc,
+    organizations_service_pb2,
+    organizations_service_pb2_grpc,
+    quota_service_pb2,
+    quota_service_pb2_grpc,
+    status_service_pb2,
+    status_service_pb2_grpc,
+)
+from tokendance_server.catalogue import build_catalog, build_providers
+from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
+from tokendance_server.domain.catalog import Catalog, ProviderConfig
+from tokendance_server.domain.clock import SystemClock
+from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.key import KeyDraft, KeyQuota
+from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.domain.upstream import Upstream
+from tokendance_server.listeners import Listener, by_service, is_loopback
+from tokendance_server.providers.kinds import build_upstream
+from tokendance_server.providers.transport import Transport
+from tokendance_server.services.access import read_rules
+from tokendance_server.services.admission import Admission
+from tokendance_server.services.call import Trust
+from tokendance_server.services.completions import CompletionsService
+from tokendance_server.services.credentials import LOCAL_OPERATOR
+from tokendance_server.services.interceptors import Chain, DeadlinePolicy
+from tokendance_server.services.keys import KeysService
+from tokendance_server.services.local_channel import LocalChannel, MethodTable
+from tokendance_server.services.models import ModelsService
+from tokendance_server.services.records import Recorder
+from tokendance_server.services.unimplemented import unimplemented
+from tokendance_server.startup import StartupError
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.paths import DataDirectory
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.keys import SqlKeyStore
+from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.telemetry import Metrics
+
+_FIRST_ROTATION_S = 90 * 86_400
+
+FILES = [
+    completions_service_pb2.DESCRIPTOR,
+    keys_service_pb2.DESCRIPTOR,
+    quota_service_pb2.DESCRIPTOR,
+    models_service_pb2.DESCRIPTOR,
+    status_service_pb2.DESCRIPTOR,
+    organizations_service_pb2.DESCRIPTOR,
+    audit_service_pb2.DESCRIPTOR,
+    facade_service_pb2.DESCRIPTOR,
+    nodes_service_pb2.DESCRIPTOR,
+]
+"""Every file of the package that declares a service."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstKey:
+    """The key that the very first start makes, so that a new node can be called. The secret is not kept."""
+
+    organization: str
+    name: str
+    secret: str
+
+
+class Server:
+    """One server, wired and not yet listening."""
+
+    def __init__(
+        self,
+        *,
+        first_key: FirstKey | None,
+        listeners: Sequence[Listener],
+        channel: LocalChannel,
+        admission: Admission,
+        transport: Transport,
+        directory: DataDirectory,
+        database: Database,
+    ) -> None:
+        self.first_key = first_key
+        self._listeners = listeners
+        self._channel = channel
+        self._admission = admission
+        self._transport = transport
+        self._directory = directory
+        self._database = database
+        self._serving = False
+
+    @property
+    def ready(self) -> bool:
+        """True while new calls are welcome."""
+        return self._serving
+
+    @property
+    def grpc_address(self) -> str | None:
+        """The TCP address as really bound, or None where the node has none."""
+        return next((one.address for one in self._listeners if not one.address.startswith("unix:")), None)
+
+    @property
+    def facade_socket(self) -> Path:
+        """Where a facade in another process connects."""
+        return self._directory.facade_socket
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the operator's commands connect."""
+        return self._directory.admin_socket
+
+    def local_channel(self) -> grpc.aio.Channel:
+        """Return the channel for a facade in this process."""
+        return self._channel
+
+    async def start(self) -> None:
+        """Listen. Raises StartupError where an address is taken."""
+        for listener in self._listeners:
+            await listener.start()
+        self._serving = True
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those that run end within `grace_s` seconds, cut the rest, and close everything."""
+        self._serving = False
+        for listener in self._listeners:
+            await listener.drain()
+        self._admission.drain()
+        await asyncio.gather(self._channel.close(grace_s), *(one.stop(grace_s) for one in self._listeners))
+        await self._transport.close()
+        await self._database.close()
+        self._directory.close()
+
+
+async def open_server(
+    config: ServerConfig,
+    *,
+    providers: Sequence[ProviderSettings] = (),
+    models: Sequence[ModelSettings] = (),
+    registry: CollectorRegistry,
+) -> Server:
+    """Open the data directory, bring its schema up to date, and wire everything. Nothing listens yet.
+
+    Raises StartupError: one line that says what is wrong and what to do.
+    """
+    directory = DataDirectory.open(config.data_dir)
+    async with AsyncExitStack() as undo:
+        undo.callback(directory.close)
+        database = await _open_database(directory)
+        undo.push_async_callback(database.close)
+        clock = SystemClock()
+        organizations = Organizations(SqlOrganizationStore(database), clock)
+        keys = Keys(
+            SqlKeyStore(database),
+            organizations,
+            PepperRing.of(directory.pepper),
+            clock,
+            cache_size=config.key_cache_size,
+            cache_s=config.key_cache_s,
+        )
+        configured = build_providers(providers, directory.path / "secrets")
+        catalog = build_catalog(models, configured, int(clock.now().timestamp()))
+        transport = Transport(answer_bytes=config.limits.upstream_answer_bytes)
+        undo.push_async_callback(transport.close)
+        completions = Completions(
+            lambda: catalog,
+            _build_upstreams(configured, transport, config.limits.upstream_event_bytes),
+            {one.id: one.public_label for one in configured.values()},
+            clock,
+        )
+        handlers = _register(completions, keys, catalog)
+        admission = Admission(config.limits.in_flight)
+        chain = _chains(config, keys, admission, catalog, registry)
+        server = Server(
+            first_key=await _make_first_key(organizations, keys),
+            listeners=_build_listeners(config, directory, handlers, chain),
+            channel=LocalChannel(
+                {method: chain(Trust.FACADE).wrap(method, handler) for method, handler in handlers.items()},
+                max_message_bytes=config.limits.grpc_message_bytes,
+                max_metadata_bytes=config.limits.grpc_metadata_bytes,
+            ),
+            admission=admission,
+            transport=transport,
+            directory=directory,
+            database=database,
+        )
+        undo.pop_all()
+        return server
+
+
+async def _open_database(directory: DataDirectory) -> Database:
+    try:
+        return await Database.open_sqlite(directory.database)
+    except StoreUnavailableError as exc:
+        raise StartupError(
+            f"The database {directory.database} cannot be opened: {exc}; restore it from a backup, "
+            "or choose another directory with --data-dir DIR."
+        ) from exc
+
+
+def _build_upstreams(
+    configured: Mapping[str, ProviderConfig], transport: Transport, event_bytes: int
+) -> dict[str, Upstream]:
+    upstreams: dict[str, Upstream] = {}
+    for one in configured.values():
+        try:
+            upstreams[one.id] = build_upstream(one, transport, event_bytes=event_bytes)
+        except ValueError as exc:
+            raise StartupError(f"The provider {one.id!r} cannot be used: {exc}.") from exc
+    return upstreams
+
+
+def _register(completions: Completions, keys: Keys, catalog: Catalog) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
+    table = MethodTable()
+    target: Any = table  # the generated functions ask for a whole server and use only what the table has
+    completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
+    # Decorators complete these two where the types cannot see it.
+    keys_service_pb2_grpc.add_KeysServiceServicer_to_server(KeysService(keys), target)  # type: ignore[abstract]
+    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(catalog), target)  # type: ignore[abstract]
+    for add, file in (
+        (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
+        (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
+        (organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server, organizations_service_pb2),
+        (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit_service_pb2),
+        (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
+        (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
+    ):
+        (service,) = file.DESCRIPTOR.services_by_name.values()
+        add(unimplemented(service), target)
+    return table.handlers
+
+
+def _chains(
+    config: ServerConfig, keys: Keys, admission: Admission, catalog: Catalog, registry: CollectorRegistry
+) -> Callable[[Trust], Chain]:
+    """Return what makes the chain of one listener; what they share is made once."""
+    rules = read_rules(FILES)
+    recorder = Recorder(Metrics(registry), catalog.has)
+    validator = protovalidate.Validator()
+    limits = config.deadlines
+    deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s)
+
+    @functools.cache
+    def chain(trust: Trust) -> Chain:
+        return Chain(
+            trust,
+            rules=rules,
+            keys=keys,
+            admission=admission,
+            deadlines=deadlines,
+            recorder=recorder,
+            validator=validator,
+        )
+
+    return chain
+
+
+def _build_listeners(
+    config: ServerConfig,
+    directory: DataDirectory,
+    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+    chain: Callable[[Trust], Chain],
+) -> list[Listener]:
+    services = by_service(handlers)
+    addresses = [
+        (f"unix:{directory.admin_socket}", Trust.OPERATOR, True),
+        (f"unix:{directory.facade_socket}", Trust.FACADE, False),
+    ]
+    if config.grpc:
+        reflect = is_loopback(config.grpc) if config.reflection is None else config.reflection
+        addresses.insert(0, (config.grpc, Trust.NETWORK, reflect))
+    return [
+        Listener(address, chain(trust), services, config.limits, reflect=reflect)
+        for address, trust, reflect in addresses
+    ]
+
+
+async def _make_first_key(organizations: Organizations, keys: Keys) -> FirstKey | None:
+    """Make an organization and a key on a node that has none, so that it can be called at once."""
+    names = await organizations.bootstrap()
+    if names is None:
+        return None
+    draft = KeyDraft(
+        purpose="First key of this node, to try it out",
+        owner=names.member,
+        team=names.team,
+        quota=KeyQuota(inherited_from=names.organization),
+        rotation_period_s=_FIRST_ROTATION_S,
+        responsible=names.member,
+    )
+    key, secret = await keys.create(LOCAL_OPERATOR, names.organization, draft)
+    return FirstKey(names.display_name, key.name, secret)
