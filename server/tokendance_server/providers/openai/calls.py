@@ -60,6 +60,14 @@ class CallNormalizer:
         if name:
             yield self._first(call, name)
 
+    def more(self, index: int, piece: str) -> pb.ToolCallDelta | None:
+        """Return what a delta without id and name adds, or None where it cannot be told without `feed`."""
+        call = self._latest.get(index)
+        if call is None or not call.told or not piece:
+            return None
+        call.has_arguments = True
+        return self._more(call, piece)
+
     def finish(self) -> Iterator[pb.ToolCallDelta]:
         """Yield what is missing at the end: a function without arguments gets an empty object.
 

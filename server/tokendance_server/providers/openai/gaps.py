@@ -53,12 +53,13 @@ def find_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> li
 def _request_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> Iterator[pb.Warning]:
     if request.extra_json:
         extra = json_text.caller_object(request.extra_json, "extra_json")
-        for name in STEERING_FIELDS & extra.keys():
+        for name in sorted(STEERING_FIELDS & extra.keys()):
             message = f"The field {name} is not served: models and addresses are the gateway's to choose."
             raise _unsupported(name, message)
         if request.dialect != pb.DIALECT_OPENAI_CHAT:
             for name in extra:
-                yield _left_out(name, "This model has no place for the field.")
+                if name != "stream_options":
+                    yield _left_out(name, "This model has no place for the field.")
     if request.HasField("reasoning"):
         if request.reasoning.HasField("max_tokens"):
             yield _left_out("reasoning.max_tokens", "This model takes an effort, not a cap, for its reasoning.")
@@ -155,8 +156,11 @@ def _check_part(part: pb.Part, kind: str | None, path: str) -> None:
 
 def _result_gaps(result: pb.ToolResult, path: str, dialect: pb.Dialect.ValueType) -> Iterator[pb.Warning]:
     for part in result.parts:
-        if part.WhichOneof("content") != "text":
-            raise _unsupported(path, "This model takes only text as the result of a tool.")
+        kind = part.WhichOneof("content")
+        if kind not in ("text", "image"):
+            raise _unsupported(path, "This model takes only text and pictures as the result of a tool.")
+        if kind == "image":
+            _check_part(part, kind, path)
         if part.extra_json:
             yield from _extra_gaps(part.extra_json, path, dialect)
     if result.is_error:

@@ -18,8 +18,8 @@ _TYPED = frozenset(
     {
         "audio", "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages",
         "metadata", "modalities", "model", "n", "parallel_tool_calls", "presence_penalty", "prompt_cache_key",
-        "random_seed", "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop",
-        "stream", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "verbosity",
+        "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop",
+        "stream", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
     }
 )  # fmt: skip
 
@@ -204,17 +204,32 @@ def _write_format(wanted: pb.ResponseFormat, body: Json) -> None:
 def _messages(request: pb.CompletionRequest, own: bool, capabilities: frozenset[str]) -> list[Json]:
     written: list[Json] = []
     for index, message in enumerate(request.messages):
+        if len(message.parts) == 1 and _is_plain(message):
+            written.append({"role": _ROLES[message.role], "content": message.parts[0].text.text})
+            continue
         path = f"messages[{index}]"
         results = [part.tool_result for part in message.parts if part.HasField("tool_result")]
         # Results answer the turn before, so they come first, each as a message of its own.
         written += [_result(result, path, own, capabilities) for result in results]
         if results and len(results) == len(message.parts):
+            if message.name:
+                written[-1]["name"] = message.name
             _add_extra(written[-1], message.extra_json, path, own)
             continue
         spoken = _spoken(message, path, own, capabilities)
         _add_extra(spoken, message.extra_json, path, own)
         written.append(spoken)
     return written
+
+
+def _is_plain(message: pb.Message) -> bool:
+    """True for the message that most are: one text of the system, the user or the assistant, and nothing else."""
+    part = message.parts[0]
+    return (
+        part.HasField("text")
+        and message.role in (pb.ROLE_USER, pb.ROLE_ASSISTANT, pb.ROLE_SYSTEM)
+        and not (message.name or message.extra_json or part.extra_json or part.HasField("cache_breakpoint"))
+    )
 
 
 def _spoken(message: pb.Message, path: str, own: bool, capabilities: frozenset[str]) -> Json:
@@ -271,8 +286,6 @@ def _call(part: pb.Part, path: str, own: bool) -> Json:
 
 def _result(result: pb.ToolResult, path: str, own: bool, capabilities: frozenset[str]) -> Json:
     content = _content(result.parts, path, own, capabilities)
-    if not result.call_id and result.name:
-        return {"role": "function", "name": result.name, "content": content}
     return {"role": "tool", "tool_call_id": result.call_id, "content": content}
 
 

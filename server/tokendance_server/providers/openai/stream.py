@@ -23,15 +23,28 @@ _REMEMBERED = ("id", "model", "created", "service_tier", "system_fingerprint")
 _PLAIN_NAMES = (b"", b"message")
 
 
-# What nearly every chunk is: a piece of text, or of reasoning, and nothing else. A field of the delta that is not named
-# here fails to decode, and the chunk is then read in full; fields around the delta that do not matter are skipped.
+# What nearly every chunk is: a piece of text, of reasoning or of a call's arguments, and nothing else. A field of the
+# delta that is not named here fails to decode, and the chunk is then read in full; fields around the delta that do not
+# matter are skipped.
+class _PlainFunction(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    arguments: str
+    name: None = None
+
+
+class _PlainCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    index: int
+    function: _PlainFunction
+    id: None = None
+    type: str | None = None
+
+
 class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: str | None = None
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: None = None
-    tool_calls: tuple[()] | None = None
+    tool_calls: list[_PlainCall] | None = None
     function_call: None = None
 
 
@@ -139,7 +152,7 @@ class OpenAIStreamDecoder:
         return events
 
     def _feed_plain(self, payload: bytes, events: list[pb.CompletionEvent]) -> bool:
-        """Read a plain piece of text or reasoning; False where it is anything else."""
+        """Read a plain piece of text, reasoning or arguments; False, and nothing done, where it is anything else."""
         try:
             chunk = _decode_plain(payload)
         except json_text.UNREADABLE:
@@ -149,6 +162,8 @@ class OpenAIStreamDecoder:
         if choice is None or chunk.object == "error":
             return False
         delta = piece.delta
+        if delta.tool_calls:
+            return self._feed_arguments(choice, delta, events)
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
             self._think(choice, reasoning, events)
@@ -164,6 +179,18 @@ class OpenAIStreamDecoder:
             if choice.index:
                 piece_of_text.choice = choice.index
             events.append(event)
+        return True
+
+    def _feed_arguments(self, choice: _ChoiceState, delta: _PlainDelta, events: list[pb.CompletionEvent]) -> bool:
+        calls = delta.tool_calls or ()
+        if len(calls) != 1 or delta.content or delta.reasoning_content or delta.reasoning:
+            return False
+        piece = calls[0].function.arguments
+        part = choice.calls.more(calls[0].index, piece)
+        if part is None:
+            return False
+        self._size += size_of(piece)
+        events.append(pb.CompletionEvent(tool_call=part))
         return True
 
     def _think(self, choice: _ChoiceState, text: str, events: list[pb.CompletionEvent]) -> None:
