@@ -107,6 +107,20 @@ def test_request_id_of_the_newest_answer_is_known(rig: Rig) -> None:
     assert answer.result(5) == "req_1"
 
 
+def test_request_id_may_come_in_the_trailer(rig: Rig) -> None:
+    """A unary answer whose head is empty still names its request id."""
+
+    def call(client: Client) -> str | None:
+        client.get_model("m")
+        return last_request_id()
+
+    answer = rig.start(call)
+    _, _, rpc = rig.channel.take_unary_unary(_method(MODELS, "GetModel"))
+    rpc.send_initial_metadata(())
+    rpc.terminate(models_service_pb2.GetModelResponse(), (("x-request-id", "req_2"),), grpc.StatusCode.OK, "")
+    assert answer.result(5) == "req_2"
+
+
 def test_failed_call_raises_the_gateway_error(rig: Rig) -> None:
     """Code, message, request id, metadata and retryable arrive as the gateway sent them."""
     answer = rig.start(lambda client: client.complete("m", "Hello"))

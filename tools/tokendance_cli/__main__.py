@@ -61,6 +61,8 @@ app.command("errors")(errors)
 
 def main() -> None:
     """Run the command line; every failure is one line on standard error and an exit code."""
+    # gRPC's own lines on standard error would stand beside ours and say the same in its words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # A terminal that cannot show a character shows its number instead of ending the command.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

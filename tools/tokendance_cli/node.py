@@ -17,6 +17,7 @@ from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import StartupError
+from tokendance_server.stores.paths import find_sockets
 
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -30,7 +31,10 @@ class Role(StrEnum):
 
 
 class Node:
-    """The parts that a role needs, built and started by `start`; addresses are those really bound, empty without."""
+    """The parts that a role needs, built and started by `start`; addresses are those really bound, empty without.
+
+    `first_key` is there as soon as it is made, also where the node then cannot start: its secret is not kept.
+    """
 
     def __init__(self, settings: GatewaySettings, role: Role) -> None:
         self._settings = settings
@@ -78,8 +82,8 @@ class Node:
         self._server = await open_server(
             settings.server, providers=settings.providers, models=settings.models, registry=self._registry
         )
-        await self._server.start()
         self.first_key = self._server.first_key
+        await self._server.start()
         self.grpc_address = self._server.grpc_address or ""
 
     async def _start_site(self) -> None:
@@ -110,7 +114,7 @@ class Node:
         return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def _open_channel(self) -> grpc.aio.Channel:
-        target = self._settings.facade.server or f"unix:{self._settings.server.data_dir.resolve() / 'facade.sock'}"
+        target = self._settings.facade.server or f"unix:{find_sockets(self._settings.server.data_dir).facade}"
         return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
 
 

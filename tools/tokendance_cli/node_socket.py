@@ -1,8 +1,7 @@
-"""Where a node's administration socket is, and a client on it. Nothing here speaks TCP."""
+"""A client on the administration socket of the node that runs on a data directory. Nothing here speaks TCP."""
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,9 @@ _CONNECT_TIMEOUT_S = 5
 @contextmanager
 def admin_client(data_dir: Path) -> Iterator[Client]:
     """Give a client of the node that runs on `data_dir`, as its operator; errors come out as CommandError."""
-    path = admin_socket(data_dir)
+    from tokendance_server.stores.paths import find_sockets
+
+    path = find_sockets(data_dir).admin
     _check_listening(path, data_dir)
     from tokendance import Client, GatewayError
 
@@ -39,26 +40,15 @@ def admin_client(data_dir: Path) -> Iterator[Client]:
             ) from error
 
 
-def admin_socket(data_dir: Path) -> Path:
-    """Return the socket's path; a path too long for a socket stands in `sockets.json` of the data directory."""
-    try:
-        places = json.loads((data_dir / "sockets.json").read_text(encoding="utf-8"))
-        return Path(places["admin"])
-    except FileNotFoundError:
-        return data_dir / "admin.sock"
-    except PermissionError as error:
-        raise _not_allowed(data_dir) from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CommandError(f"{data_dir / 'sockets.json'} cannot be read: {error}.") from error
-
-
 def _check_listening(path: Path, data_dir: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_CONNECT_TIMEOUT_S)
         try:
             probe.connect(str(path))
         except PermissionError as error:
-            raise _not_allowed(data_dir) from error
+            raise CommandError(
+                f"You may not use the data directory {data_dir}.", "Run the command as the user that runs the node."
+            ) from error
         except OSError as error:
             raise CommandError(
                 f"No node is running on the data directory {data_dir}.",
@@ -66,9 +56,3 @@ def _check_listening(path: Path, data_dir: Path) -> None:
                 "or name its directory: `tokendance --data-dir DIR …`.",
                 exit_code=UNREACHABLE,
             ) from error
-
-
-def _not_allowed(data_dir: Path) -> CommandError:
-    return CommandError(
-        f"You may not read the data directory {data_dir}.", "Run the command as the user that runs the node."
-    )

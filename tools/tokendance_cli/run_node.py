@@ -56,7 +56,12 @@ async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -
     signals = _Signals(asyncio.get_running_loop())
     node = Node(settings, role)
     starting = asyncio.ensure_future(node.start())
-    if not await signals.first_before(starting):
+    try:
+        ended = await signals.first_before(starting)
+    finally:
+        # The key is made before the first port is bound; a port that is taken must not lose it.
+        _show_first_key(node, key_file)
+    if not ended:
         _announce(node, settings, role, key_file)
         await signals.first.wait()
         print("Stopping: calls that run may end; a second signal cuts them.", file=sys.stderr, flush=True)
@@ -103,19 +108,22 @@ async def _before(event: asyncio.Event, task: asyncio.Future[None]) -> bool:
     return True
 
 
-def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
+def _show_first_key(node: Node, key_file: Path | None) -> None:
     made = node.first_key
-    # Written before anything is said of it.
-    if made is not None and key_file is not None:
+    if made is None:
+        return
+    if key_file is not None:
         write_secret(key_file, made.secret)
+    print(first_key(made.organization, made.secret, key_file), end="\n\n", flush=True)
+
+
+def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
     data_dir = None if role is Role.FACADE else settings.server.data_dir
-    parts = [addresses(node.http_url, node.internal_url, node.grpc_address, data_dir)]
-    if made is not None:
-        parts.append(first_key(made.organization, made.secret, key_file))
+    print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir))
     if node.http_url:
         model = settings.models[0].name if settings.models else "demo-echo"
-        secret = made.secret if made is not None else None
-        parts.append("Try it:\n\n  " + curl_line(node.http_url, model, secret, key_file))
-    print("\n\n".join(parts), flush=True)
+        secret = node.first_key.secret if node.first_key is not None else None
+        print(f"\nTry it:\n\n  {curl_line(node.http_url, model, secret, key_file)}")
+    sys.stdout.flush()
     for warning in open_addresses(node.http_url, node.internal_url, node.grpc_address):
         print(f"Warning: {warning}", file=sys.stderr, flush=True)

@@ -62,8 +62,10 @@ class AsyncAnswer(Generic[Response]):
             response: Response = yield from self._call.__await__()
         except grpc.RpcError as failure:
             raise self._defaults.error_of(failure) from failure
-        metadata = yield from self._call.initial_metadata().__await__()
-        note_request_id(request_id_in(metadata))
+        head = yield from self._call.initial_metadata().__await__()
+        # A unary answer may carry its request id in the trailer alone.
+        trailer = yield from self._call.trailing_metadata().__await__()
+        note_request_id(request_id_in(head, trailer))
         return response
 
     def __getattr__(self, name: str) -> Any:

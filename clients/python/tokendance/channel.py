@@ -50,7 +50,8 @@ class UnaryCallable:
             response, call = self._rpc.with_call(request, **self._terms(timeout, metadata), **options)
         except grpc.RpcError as failure:
             raise self._defaults.error_of(failure) from failure
-        note_request_id(request_id_in(call.initial_metadata()))
+        # A unary answer may carry its request id in the trailer alone.
+        note_request_id(request_id_in(call.initial_metadata(), call.trailing_metadata()))
         return response, call
 
     def future(
@@ -83,7 +84,7 @@ class FutureAnswer:
             response = self._future.result() if timeout is None else self._future.result(timeout)
         except grpc.RpcError as failure:
             raise self._defaults.error_of(failure) from failure
-        note_request_id(request_id_in(self._future.initial_metadata()))
+        note_request_id(request_id_in(self._future.initial_metadata(), self._future.trailing_metadata()))
         return response
 
     def __getattr__(self, name: str) -> Any:

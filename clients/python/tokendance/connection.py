@@ -109,9 +109,10 @@ def note_request_id(request_id: str | None) -> None:
         _LAST_REQUEST_ID.set(request_id)
 
 
-def request_id_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
-    """Return the request id of an answer's metadata, or None where it carries none."""
-    for key, value in metadata or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str):
-            return value
+def request_id_in(*parts: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """Return the request id in the parts of an answer's metadata, or None where none of them carries it."""
+    for metadata in parts:
+        for key, value in metadata or ():
+            if key == REQUEST_ID_KEY and isinstance(value, str):
+                return value
     return None

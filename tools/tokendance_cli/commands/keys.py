@@ -186,7 +186,7 @@ def _record(key: pb.Key) -> list[tuple[str, str]]:
         ("owner", key.owner),
         ("team", key.team),
         ("quota from", key.quota.inherited_from),
-        ("limits", "  ".join(limit_text(rule) for rule in key.quota.limits.rules)),
+        ("limits", "; ".join(limit_text(rule) for rule in key.quota.limits.rules)),
         ("rotated by", key.rotation.responsible),
         ("rotated every", f"{key.rotation.period.seconds // 86_400} days"),
         ("rotation due", _time(key, "rotation.due_time")),
