@@ -59,13 +59,13 @@ class EventStream:
             self._unflushed = 0
             await self._drain()
 
-    async def end(self, *, keep_alive: bool) -> Sent:
-        """Write the end of the body; without `keep_alive` the connection ends behind it."""
+    async def end(self) -> Sent:
+        """Write the end of the body. The head has promised to keep the connection, so it is kept, errors or not."""
         self.stop()
         if self._chunked:
             write(self._request, b"0\r\n\r\n")
         await self._drain()
-        return Sent(keep_alive=keep_alive and self._keep_alive)
+        return Sent(keep_alive=self._keep_alive)
 
     def stop(self) -> None:
         """Write nothing of its own accord any more."""

@@ -114,7 +114,7 @@ class Calls:
                     await stream.send(data)
             if not encoder.finished:
                 return await _fail(exchange, stream, interrupted())
-            return await stream.end(keep_alive=True)
+            return await stream.end()
         except grpc.RpcError as failure:
             return await _fail(exchange, stream, read_failure(failure, exchange.request_id))
         except ConnectionError as exc:
@@ -162,13 +162,13 @@ def warning_headers(warnings: Sequence[completion_pb2.Warning]) -> tuple[Header,
 
 
 async def _fail(exchange: Exchange, stream: EventStream, error: GatewayError) -> Reply:
-    """Raise an error while nothing has been sent; afterwards send it as the last event and end the connection."""
+    """Raise an error while nothing has been sent; afterwards send it as the last event, and end the body."""
     stream.stop()
     if not stream.opened:
         raise error
     try:
         await stream.send(error_event(error, exchange.surface, exchange.request_id))
-        return await stream.end(keep_alive=False)
+        return await stream.end()
     except ConnectionError as exc:
         _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
         return Sent(keep_alive=False)
