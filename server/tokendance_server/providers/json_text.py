@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -19,6 +20,23 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 def read(data: bytes | str) -> Any:
     """Return what a JSON text says. Raises one of UNREADABLE; NaN, bad UTF-8 and excessive depth are among them."""
     return _decode(data)
+
+
+def read_lenient(data: bytes) -> Any:
+    """Return what a JSON text says, with null for NaN and Infinity, which some servers write among their counts.
+
+    Raises one of UNREADABLE.
+    """
+    try:
+        return _decode(data)
+    except msgspec.DecodeError:
+        if b"NaN" not in data and b"Infinity" not in data:
+            raise
+    try:
+        # Written and read again, because the other reader lets half a surrogate pair pass.
+        return _decode(_encode(json.loads(data, parse_constant=lambda _: None)))
+    except ValueError as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 def write(value: Any) -> str:

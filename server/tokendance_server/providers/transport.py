@@ -256,9 +256,11 @@ async def _note_reuse(
 
 
 def _unavailable() -> GatewayError:
-    return _error(
+    return GatewayError(
         errors_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE,
         "The model's provider cannot be reached at the moment; send the request again later, or use another model.",
+        retry_after_s=1,
+        origin="provider",
     )
 
 

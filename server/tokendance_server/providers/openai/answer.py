@@ -84,7 +84,7 @@ def read_answer(body: bytes, request: pb.CompletionRequest, mint: Callable[[], s
 def read_document(body: bytes) -> Json:
     """Return the JSON object of a body; raises provider_error, or the error that it holds."""
     try:
-        document = json_text.read(body)
+        document = json_text.read_lenient(body)
     except json_text.UNREADABLE:
         raise unreadable() from None
     if not isinstance(document, dict):

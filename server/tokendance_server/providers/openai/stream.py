@@ -210,7 +210,7 @@ class OpenAIStreamDecoder:
             return
         plain = name in _PLAIN_NAMES
         try:
-            document = json_text.read(payload)
+            document = json_text.read_lenient(payload)
         except json_text.UNREADABLE:
             if name == b"error":
                 raise error_of_event("") from None
