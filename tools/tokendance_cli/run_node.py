@@ -118,12 +118,13 @@ def _show_first_key(node: Node, key_file: Path | None) -> None:
 
 
 def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
+    for warning in open_addresses(node.http_url, node.internal_url, node.grpc_address):
+        print(f"Warning: {warning}", file=sys.stderr, flush=True)
     data_dir = None if role is Role.FACADE else settings.server.data_dir
     print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir))
     if node.http_url:
         model = settings.models[0].name if settings.models else "demo-echo"
         secret = node.first_key.secret if node.first_key is not None else None
-        print(f"\nTry it:\n\n  {curl_line(node.http_url, model, secret, key_file)}")
+        written = key_file if key_file is not None and key_file.exists() else None
+        print(f"\nTry it:\n\n  {curl_line(node.http_url, model, secret, written)}")
     sys.stdout.flush()
-    for warning in open_addresses(node.http_url, node.internal_url, node.grpc_address):
-        print(f"Warning: {warning}", file=sys.stderr, flush=True)

@@ -9,7 +9,15 @@ from tests.tools.tokendance_cli.conftest import Reply, Run, SmallGateway, json_r
 MODELS = {
     "object": "list",
     "data": [
-        {"id": "demo-echo", "object": "model", "created": 1_750_000_000, "owned_by": "tokendance"},
+        {
+            "id": "demo-echo",
+            "object": "model",
+            "created": 1_750_000_000,
+            "owned_by": "tokendance",
+            "display_name": "Demo",
+            "context_window": 1000,
+            "capabilities": ["completions", "tools"],
+        },
         {"id": "\x1b[31mred", "object": "model", "created": 0, "owned_by": "tokendance"},
     ],
 }
@@ -20,7 +28,7 @@ def test_list_prints_one_line_a_model(as_holder: Run, gateway: SmallGateway) -> 
     gateway.reply = json_reply(MODELS)
     told = as_holder("models", "list")
     assert told.returncode == 0
-    assert told.stdout.splitlines()[1].split() == ["demo-echo", "tokendance", "2025-06-15"]
+    assert told.stdout.splitlines()[1].split() == ["demo-echo", "Demo", "1000", "completions,", "tools"]
     assert told.stderr == "TOKENDANCE_REQUEST_ID=req_1\n"
     method, path, headers, _ = gateway.asked[0]
     assert (method, path, headers["authorization"]) == ("GET", "/v1/models", "Bearer tdk_made-up")
@@ -40,9 +48,9 @@ def test_list_as_json_is_the_list(as_holder: Run, gateway: SmallGateway) -> None
 
 def test_show_quotes_the_name(as_holder: Run, gateway: SmallGateway) -> None:
     """A name with a slash is one segment of the path."""
-    gateway.reply = json_reply({"id": "meta/small", "object": "model", "owned_by": "tokendance"})
+    gateway.reply = json_reply({"id": "meta/small", "object": "model", "created": 1_750_000_000})
     told = as_holder("models", "show", "meta/small")
-    assert "meta/small" in told.stdout
+    assert told.stdout.split() == ["id", "meta/small", "created", "2025-06-15"]
     assert gateway.asked[0][1] == "/v1/models/meta%2Fsmall"
 
 

@@ -41,8 +41,11 @@ def list_models(
         print_json(models)
     else:
         print_rows(
-            ["model", "owned by", "created"],
-            [[str(one.get("id", "")), str(one.get("owned_by", "")), _day(one.get("created"))] for one in models],
+            ["model", "name", "context window", "serves"],
+            [
+                [_value(name, one.get(name)) for name in ("id", "display_name", "context_window", "capabilities")]
+                for one in models
+            ],
             empty="This key may call no model.",
         )
     show_request_id(answer.request_id)
