@@ -32,12 +32,14 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
     """The context that servicers get: gRPC's own, and what the interceptor found out.
 
     `started` is of time.perf_counter (an event loop's own clock may count in milliseconds only); `deadline` is in the
-    event loop's seconds. `model`, `upstream_s` (seconds spent waiting for upstreams)
+    event loop's seconds. `address` is the caller's IP address, as the facade asserts it or the connection shows it, and
+    empty where it is not known. `model`, `upstream_s` (seconds spent waiting for upstreams)
     and `key_id` are set on the way, for the log line and the metrics.
     """
 
     __slots__ = (
         "_inner",
+        "address",
         "caller",
         "deadline",
         "method",
@@ -58,6 +60,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self.deadline = 0.0
         self.request_id = ""
         self.surface: errors_pb2.Surface.ValueType = errors_pb2.SURFACE_GRPC
+        self.address = ""
         self.caller: CallerAssertion | None = None
         self.principal: Principal | None = None
         self.model = ""
@@ -68,14 +71,6 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         """The caller, once authenticated; a servicer never runs before that."""
         assert self.principal is not None
         return self.principal
-
-    @property
-    def address(self) -> str:
-        """The caller's IP address, as the facade asserts it or the connection shows it; empty where it is not known."""
-        if self.caller is not None:
-            return self.caller.address
-        kind, _, rest = unquote(self._inner.peer()).partition(":")
-        return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
     def add_trailing(self, *pairs: tuple[str, str | bytes]) -> None:
         """Add to the metadata that travels behind the answer."""
@@ -151,6 +146,12 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
 
     def done(self) -> bool:
         return self._inner.done()
+
+
+def address_of(peer: str) -> str:
+    """Return the IP address in what gRPC calls a peer, such as `ipv4:127.0.0.1:50000`; empty for a socket file."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def call_of(context: grpc.aio.ServicerContext[Any, Any]) -> Call:

@@ -26,7 +26,7 @@ from tokendance_server.domain.networks import check_network
 from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import Rule, check
 from tokendance_server.services.admission import Admission
-from tokendance_server.services.call import Call, Trust
+from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
 from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, deadline_exceeded
 from tokendance_server.services.records import Recorder
@@ -187,6 +187,9 @@ class Chain(grpc.aio.ServerInterceptor):
         call.deadline = self._deadline_of(rule, call)
         if self._trust is Trust.FACADE:
             self._believe(call)
+        if call.caller is None:
+            # Now, not when somebody asks: once a call has ended, gRPC's own context crashes the process over this.
+            call.address = address_of(context.peer())
         if not call.request_id:
             call.request_id = new_id("req")
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
@@ -210,6 +213,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 except DecodeError:
                     return
                 call.caller = assertion
+                call.address = assertion.address
                 call.surface = assertion.surface
                 if _REQUEST_ID.fullmatch(assertion.request_id):
                     call.request_id = assertion.request_id
