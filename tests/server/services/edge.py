@@ -244,12 +244,13 @@ class Edge:
         )
 
     def ended(self) -> list[dict[str, str]]:
-        """Return the labels of every call counted as ended."""
+        """Return the labels of every call counted as ended, once for each call."""
         return [
-            sample.labels
+            labels
             for metric in self.registry.collect()
             for sample in metric.samples
             if sample.name == "tokendance_requests_total"
+            for labels in [sample.labels] * int(sample.value)
         ]
 
     async def at_rest(self) -> None:

@@ -17,7 +17,7 @@ async def test_what_the_caller_sends_arrives(edge: Edge) -> None:
     sent: Pairs = (("x-text", "a b~"), ("x-empty", ""), ("x-bytes-bin", bytes(range(256))), ("x-text", "second"))
     await edge.stub.CreateCompletion(unary("echo"), metadata=(AUTHORIZATION, *sent))
     arrived: Any = tuple(edge.servicer.calls[0].invocation_metadata())
-    seen = [pair for pair in arrived if str(pair[0]).startswith("x-")]
+    seen = [tuple(pair) for pair in arrived if str(pair[0]).startswith("x-")]
     assert sorted(map(repr, seen)) == sorted(map(repr, sent))
     assert [pair[1] for pair in seen if pair[0] == "x-text"] == ["a b~", "second"]
 
