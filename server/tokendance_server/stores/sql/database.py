@@ -93,7 +93,7 @@ def _upgrade(connection: Connection) -> None:
 
     if version is not None and not is_known(version):
         raise StartupError(
-            f"The database was written by a newer version of the gateway (schema {version}); start that version instead."
+            f"The database was written by a newer version of the gateway (schema {version}); start that one instead."
         )
     upgrade(connection)
 

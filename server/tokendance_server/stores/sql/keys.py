@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
@@ -26,7 +27,8 @@ class SqlKeyStore:
         try:
             async with self._database.transaction() as connection:
                 await connection.execute(keys.insert(), _key_row(key))
-                await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
+                if key.secrets:
+                    await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
                 if request_id:
                     await connection.execute(
                         key_creates.insert(),
@@ -50,13 +52,9 @@ class SqlKeyStore:
         return found[0] if found else None
 
     async def find(self, digests: Sequence[bytes]) -> Key | None:
-        owners = select(key_secrets.c.organization_id, key_secrets.c.key_id).where(key_secrets.c.digest.in_(digests))
+        owner = select(key_secrets.c.key_id).where(key_secrets.c.digest.in_(digests)).limit(1).scalar_subquery()
         async with self._database.transaction() as connection:
-            owner = (await connection.execute(owners)).first()
-            if owner is None:
-                return None
-            wanted = and_(keys.c.organization_id == owner.organization_id, keys.c.id == owner.key_id)
-            found = await _read(connection, wanted)
+            found = await _read(connection, keys.c.id == owner)
         return found[0] if found else None
 
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
@@ -80,19 +78,23 @@ class SqlKeyStore:
 
 
 async def _read(connection: AsyncConnection, wanted: ColumnElement[bool], limit: int = 1) -> list[Key]:
-    """Return the keys, newest first, each with its secrets: two statements, however many keys."""
-    newest_first = (keys.c.create_time.desc(), keys.c.id.desc())
-    rows = (await connection.execute(select(keys).where(wanted).order_by(*newest_first).limit(limit))).all()
-    by_key: dict[str, list[KeySecret]] = {row.id: [] for row in rows}
-    owners = [(row.organization_id, row.id) for row in rows]
+    """Return the keys, newest first, each with its secrets, in one statement."""
+    page = select(keys).where(wanted).order_by(keys.c.create_time.desc(), keys.c.id.desc()).limit(limit).subquery()
+    # A join, because SQLite reads the whole table for a list of pairs.
+    owned = and_(key_secrets.c.organization_id == page.c.organization_id, key_secrets.c.key_id == page.c.id)
     query = (
-        select(key_secrets)
-        .where(tuple_(key_secrets.c.organization_id, key_secrets.c.key_id).in_(owners))
-        .order_by(key_secrets.c.create_time.desc())
+        select(
+            page,
+            key_secrets.c.digest,
+            key_secrets.c.pepper_id,
+            key_secrets.c.create_time.label("secret_create_time"),
+            key_secrets.c.expire_time.label("secret_expire_time"),
+        )
+        .join_from(page, key_secrets, owned, isouter=True)
+        .order_by(page.c.create_time.desc(), page.c.id.desc(), key_secrets.c.create_time.desc())
     )
-    for row in await connection.execute(query):
-        by_key[row.key_id].append(KeySecret(row.digest, row.pepper_id, row.create_time, row.expire_time))
-    return [_key(row, tuple(by_key[row.id])) for row in rows]
+    rows = (await connection.execute(query)).all()
+    return [_key(list(of_one_key)) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
 
 
 def _conditions(filter: KeyFilter) -> list[ColumnElement[bool]]:
@@ -160,7 +162,9 @@ def _secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
     }
 
 
-def _key(row: Row[Any], secrets: tuple[KeySecret, ...]) -> Key:
+def _key(rows: list[Row[Any]]) -> Key:
+    """Return the key of rows that differ in their secret only."""
+    row = rows[0]
     return Key(
         organization_id=row.organization_id,
         id=row.id,
@@ -172,7 +176,11 @@ def _key(row: Row[Any], secrets: tuple[KeySecret, ...]) -> Key:
         create_time=row.create_time,
         update_time=row.update_time,
         state=KeyState(row.state),
-        secrets=secrets,
+        secrets=tuple(
+            KeySecret(one.digest, one.pepper_id, one.secret_create_time, one.secret_expire_time)
+            for one in rows
+            if one.digest is not None
+        ),
         secret_prefix=row.secret_prefix,
         secret_suffix=row.secret_suffix,
         expire_time=row.expire_time,

@@ -1,0 +1,190 @@
+"""What only a database in a file can get wrong: its schema, its settings, its failures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, event, text
+
+from tokendance.ids import new_id
+from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
+from tokendance_server.domain.organizations import Organization, Team
+from tokendance_server.startup import StartupError
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.migrations import HEAD, VERSION_TABLE, upgrade
+from tokendance_server.stores.sql.database import ConflictError, Database
+from tokendance_server.stores.sql.keys import SqlKeyStore
+from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.tables import metadata
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty database in a file."""
+    database = await Database.open_sqlite(tmp_path / "gateway.db")
+    yield database
+    await database.close()
+
+
+async def test_what_was_kept_is_there_after_closing(tmp_path: Path) -> None:
+    """A second start finds the first one's rows and migrates nothing."""
+    organization = Organization(new_id("org"), "x", NOW)
+    for start in range(3):
+        database = await Database.open_sqlite(tmp_path / "gateway.db")
+        store = SqlOrganizationStore(database)
+        if not start:
+            await store.add(organization)
+        assert await store.get(organization.id) == organization
+        await database.close()
+
+
+async def test_the_connection_is_set_up_for_money(database: Database) -> None:
+    """A commit survives the power going; references are checked; there is one connection however many ask."""
+
+    async def settings() -> tuple[object, ...]:
+        async with database.transaction() as connection:
+            names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            return tuple([(await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in names])
+
+    assert set(await asyncio.gather(*(settings() for _ in range(5)))) == {("wal", 2, 1, 5000)}
+    assert database._engine.pool.status().startswith("Pool size: 1 ")
+
+
+async def test_the_migrations_make_the_tables_that_the_stores_use(tmp_path: Path) -> None:
+    """The schema by migration and the schema by declaration have no difference."""
+    file = tmp_path / "gateway.db"
+    await (await Database.open_sqlite(file)).close()
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": VERSION_TABLE})
+        assert compare_metadata(context, metadata) == []
+        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD
+    engine.dispose()
+
+
+def test_the_stated_head_is_the_last_migration() -> None:
+    """A start that has nothing to do believes the constant."""
+    script = ScriptDirectory.from_config(upgrade._config())
+    assert script.get_heads() == [HEAD]
+    assert upgrade.is_known(HEAD)
+    assert not upgrade.is_known("9999")
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Schema changes are part of the transaction, so that a start after a crash begins anew."""
+    file = tmp_path / "gateway.db"
+    with sqlite3.connect(file) as plain:
+        plain.execute("CREATE TABLE key_creates (x)")
+    plain.close()
+    with pytest.raises(StartupError, match="cannot be opened"):
+        await Database.open_sqlite(file)
+    plain = sqlite3.connect(file)
+    assert plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("key_creates",)]
+    plain.execute("DROP TABLE key_creates")
+    plain.close()
+    await (await Database.open_sqlite(file)).close()
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """And left alone."""
+    file = tmp_path / "gateway.db"
+    await (await Database.open_sqlite(file)).close()
+    plain = sqlite3.connect(file)
+    plain.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    plain.commit()
+    plain.close()
+    with pytest.raises(StartupError, match="newer version"):
+        await Database.open_sqlite(file)
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but it is long enough " * 100, os.urandom(4096)])
+async def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """The line names the file and no driver."""
+    file = tmp_path / "gateway.db"
+    file.write_bytes(content)
+    with pytest.raises(StartupError) as caught:
+        await Database.open_sqlite(file)
+    message = str(caught.value)
+    assert str(file) in message
+    assert "\n" not in message
+    assert "sqlite" not in message.replace(str(file), "").lower()
+    assert file.read_bytes() == content
+
+
+async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -> None:
+    """A table that went missing, a reference to nothing, a connection that closed: each typed, without the values."""
+    organizations, keys = SqlOrganizationStore(database), SqlKeyStore(database)
+    with pytest.raises(ConflictError):
+        await organizations.add_team(Team(new_id("org"), new_id("team"), "secret-team", NOW))
+    orphan = Key(
+        organization_id=new_id("org"),
+        id=new_id("key"),
+        purpose="secret-purpose",
+        owner_id=new_id("user"),
+        team_id=new_id("team"),
+        quota=KeyQuota(inherited_from="x"),
+        rotation=Rotation(86_400, new_id("user"), NOW),
+        create_time=NOW,
+        update_time=NOW,
+        secrets=(KeySecret(b"d" * 32, "pep_1", NOW),),
+    )
+    for request_id in ("", "r"):
+        with pytest.raises(StoreUnavailableError) as caught:
+            await keys.add(orphan, request_id, b"f" * 32)
+        chain = [caught.value, caught.value.__cause__, caught.value.__cause__ and caught.value.__cause__.__cause__]
+        assert "secret-purpose" not in " ".join(str(link) for link in chain)
+    async with database.transaction() as connection:
+        await connection.execute(text("DROP TABLE key_secrets"))
+    with pytest.raises(StoreUnavailableError):
+        await keys.find([b"d" * 32])
+
+
+async def test_a_lock_held_by_another_program_is_waited_for(database: Database, tmp_path: Path) -> None:
+    """Somebody's open sqlite3 shell delays a write for a moment and fails none."""
+    shell = sqlite3.connect(tmp_path / "gateway.db")
+    shell.execute("BEGIN IMMEDIATE")
+    organization = Organization(new_id("org"), "x", NOW)
+    adding = asyncio.create_task(SqlOrganizationStore(database).add(organization))
+    await asyncio.sleep(0.2)
+    assert not adding.done()
+    shell.rollback()
+    await adding
+    assert shell.execute("SELECT count(*) FROM organizations").fetchone() == (1,)
+    shell.close()
+
+
+async def test_every_read_goes_by_an_index(database: Database) -> None:
+    """A million keys cost what ten cost: the statements that the store really sends scan no table."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
+    keys = SqlKeyStore(database)
+    await keys.get("x")
+    await keys.find([b"x", b"y"])
+    await keys.list(KeyFilter(now=NOW), None, 3)
+    await keys.list(KeyFilter(now=NOW, organization_id="x"), KeyCursor(NOW, "x"), 3)
+    event.remove(database._engine.sync_engine, "before_cursor_execute", note)
+    selects = [one for one in sent if one[0].startswith("SELECT")]
+    assert len(selects) == 4
+    for statement, parameters in selects:
+        async with database.transaction() as connection:
+            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = [row["detail"] for row in rows.mappings()]
+        touched = [step for step in plan if step.startswith(("SCAN key", "SEARCH key"))]
+        assert len(touched) >= 2, plan
+        assert all("USING" in step and "INDEX" in step for step in touched), plan
