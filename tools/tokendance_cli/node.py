@@ -65,17 +65,21 @@ class Node:
             raise
 
     async def stop(self, grace_s: float) -> None:
-        """Let what runs end within `grace_s` seconds, callers' side first; then cut it."""
+        """Let what runs end within `grace_s` seconds, callers' side first; then cut it. May be repeated."""
         # Known to load balancers from the first moment on, not only when callers are gone.
         self._stopping = True
         if self._facade is not None:
             await self._facade.stop(grace_s)
+            self._facade = None
         if self._site is not None:
             await self._site.stop()
+            self._site = None
         if self._channel is not None:
             await self._channel.close()
+            self._channel = None
         if self._server is not None:
             await self._server.stop(grace_s)
+            self._server = None
 
     async def _start_server(self) -> None:
         settings = self._settings

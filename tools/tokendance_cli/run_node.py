@@ -55,19 +55,27 @@ def _new_enough(release: str) -> bool:
 async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
     signals = _Signals(asyncio.get_running_loop())
     node = Node(settings, role)
-    starting = asyncio.ensure_future(node.start())
     try:
-        ended = await signals.first_before(starting)
+        if not await _started(node, signals, key_file):
+            return
+        _announce(node, settings, role, key_file)
+        await signals.first.wait()
+    except BaseException:
+        await node.stop(0)
+        raise
+    print("Stopping: calls that run may end; a second signal cuts them.", file=sys.stderr, flush=True)
+    stopping = asyncio.ensure_future(node.stop(settings.server.stop_grace_s))
+    if await signals.second_before(stopping):
+        await asyncio.wait_for(node.stop(0), _CUT_S)
+
+
+async def _started(node: Node, signals: _Signals, key_file: Path | None) -> bool:
+    """Start the node and tell whether it runs: a signal may end it before."""
+    try:
+        return not await signals.first_before(asyncio.ensure_future(node.start()))
     finally:
         # The key is made before the first port is bound; a port that is taken must not lose it.
         _show_first_key(node, key_file)
-    if not ended:
-        _announce(node, settings, role, key_file)
-        await signals.first.wait()
-        print("Stopping: calls that run may end; a second signal cuts them.", file=sys.stderr, flush=True)
-        stopping = asyncio.ensure_future(node.stop(settings.server.stop_grace_s))
-        if await signals.second_before(stopping):
-            await asyncio.wait_for(node.stop(0), _CUT_S)
 
 
 class _Signals:

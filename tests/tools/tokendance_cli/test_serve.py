@@ -256,6 +256,21 @@ def test_provider_without_its_secret_is_told_without_a_key(run: Run, tmp_path: P
     assert "TOKENDANCE_PROVIDER_NONE" in told.stderr
 
 
+def test_reader_that_left_ends_the_node_cleanly(tmp_path: Path) -> None:
+    """Where nobody can be told of the node, it does not run, and leaves no socket behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tokendance_cli", "serve", "--data-dir", "d", *ANY_PORT],
+        env=command_environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(30) == 1
+    assert not (tmp_path / "d" / "admin.sock").exists()
+
+
 def test_listening_to_others_is_warned_of(serve: Serve, tmp_path: Path) -> None:
     """An address that other machines reach is served, and told once on standard error."""
     serve("--data-dir", "d", "--http", "0.0.0.0:0")
