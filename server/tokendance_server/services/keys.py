@@ -16,11 +16,10 @@ from tokendance_server.domain.key import Key, KeyDraft, KeyQuota, KeyState, Limi
 from tokendance_server.domain.keys import KeyQuery, Keys
 from tokendance_server.domain.names import child_name
 from tokendance_server.services.call import call_of
-from tokendance_server.services.unimplemented import refusal
+from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_METHODS = pb.DESCRIPTOR.services_by_name["KeysService"].methods_by_name
 _STATES = {state: pb.KeyState.Value(f"KEY_STATE_{state.name}") for state in KeyState}
 _STATES_BY_NUMBER = {number: state for state, number in _STATES.items()}
 _SET_BY_GATEWAY = (
@@ -37,6 +36,7 @@ _SET_BY_GATEWAY = (
 )
 
 
+@refuse_rest(pb.DESCRIPTOR.services_by_name["KeysService"])
 class KeysService(pb_grpc.KeysServiceServicer):
     """Serves the making, reading, listing and checking of keys; the rest of their life comes with its own rules."""
 
@@ -72,17 +72,6 @@ class KeysService(pb_grpc.KeysServiceServicer):
             valid=error is None,
             code="" if error is None else error.code,
         )
-
-    UpdateKey = refusal(_METHODS["UpdateKey"])
-    RotateKey = refusal(_METHODS["RotateKey"])
-    RevokeKey = refusal(_METHODS["RevokeKey"])
-    SuspendKey = refusal(_METHODS["SuspendKey"])
-    ResumeKey = refusal(_METHODS["ResumeKey"])
-    RequestKey = refusal(_METHODS["RequestKey"])
-    ListKeyRequests = refusal(_METHODS["ListKeyRequests"])
-    ApproveKeyRequest = refusal(_METHODS["ApproveKeyRequest"])
-    DenyKeyRequest = refusal(_METHODS["DenyKeyRequest"])
-    RevealKey = refusal(_METHODS["RevealKey"])
 
     def _encode(self, key: Key) -> pb.Key:
         return to_proto(key, self._keys.now())

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 
+Servicer = TypeVar("Servicer", bound=type)
+
+
+def refuse_rest(service: ServiceDescriptor) -> Callable[[Servicer], Servicer]:
+    """Return a class decorator that lets a servicer refuse every RPC of `service` that it does not define itself."""
+
+    def complete(servicer: Servicer) -> Servicer:
+        for method in service.methods:
+            if method.name not in vars(servicer):
+                setattr(servicer, method.name, _refusal(method))
+        return servicer
+
+    return complete
+
 
 def unimplemented(service: ServiceDescriptor) -> Any:
     """Return a servicer that refuses every RPC of `service`."""
-    return type(service.name, (), {method.name: refusal(method) for method in service.methods})()
+    return refuse_rest(service)(type(service.name, (), {}))()
 
 
-def refusal(method: MethodDescriptor) -> Any:
-    """Return the method of a servicer that refuses one RPC, with unimplemented."""
-
+def _refusal(method: MethodDescriptor) -> Callable[[Any, Any, Any], Any]:
     def error() -> GatewayError:
         return GatewayError(
             errors_pb2.ERROR_REASON_UNIMPLEMENTED,
