@@ -93,7 +93,8 @@ def _assistant(message: pb.Message, item: Document, path: str, functions: _Funct
             message.parts.add().text.text = content
     elif content is not None:
         add_content(message.parts, content, f"{path}.content", media=False, refusal=True)
-    if len(item) > 2:
+    # A turn of calls alone may leave `content` out.
+    if len(item) > 2 or content is None:
         _assistant_fields(message, item, path, functions)
         _name_and_extra(message, item, path, _ASSISTANT)
     if not message.parts:
