@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
@@ -12,7 +11,7 @@ _RETRY_AFTER_S = 1
 
 
 class Admission:
-    """Counts the calls that run. `limit` of them may; draining lets no new one in."""
+    """Counts the calls that run, each of them in a `with admission:`. `limit` may; draining lets no new one in."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -28,9 +27,8 @@ class Admission:
         """Refuse new calls from now on with service_stopping; those that run go on."""
         self._draining = True
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a place while a call runs. Raises gateway_overloaded or service_stopping."""
+    def __enter__(self) -> None:
+        """Take a place. Raises gateway_overloaded or service_stopping."""
         if self._draining:
             raise GatewayError(
                 errors_pb2.ERROR_REASON_SERVICE_STOPPING,
@@ -45,7 +43,9 @@ class Admission:
                 metadata={"limit": str(self._limit)},
             )
         self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the place back."""
+        self._running -= 1

@@ -123,7 +123,7 @@ class Chain(grpc.aio.ServerInterceptor):
         async def unary(request: Any, context: Context) -> Any:
             call = self._begin(rule, context)
             try:
-                with self._admission.slot():
+                with self._admission:
                     scope = DeadlineScope(call.deadline)
                     try:
                         with scope:
@@ -145,7 +145,7 @@ class Chain(grpc.aio.ServerInterceptor):
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = self._begin(rule, context)
             try:
-                with self._admission.slot():
+                with self._admission:
                     scope = DeadlineScope(call.deadline)
                     try:
                         with scope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -19,27 +20,31 @@ class Recorder:
     """Writes the log line and the metrics of each call. `known_model` tells whether a name may become a label."""
 
     def __init__(self, metrics: Metrics, known_model: Callable[[str], bool]) -> None:
-        self._metrics = metrics
+        # Looking a label up costs more than counting; there are few, because their values are bounded.
+        self._in_flight = functools.cache(metrics.in_flight.labels)
+        self._requests = functools.cache(metrics.requests.labels)
+        self._added = functools.cache(metrics.added.labels)
+        self._upstream = functools.cache(metrics.upstream.labels)
         self._known_model = known_model
-        self._log = logger()
+        self._log = logger().bind()
 
     def began(self, call: Call) -> None:
         """Count a call in."""
-        self._metrics.in_flight.labels(_surface(call)).inc()
+        self._in_flight(_surface(call)).inc()
 
     def answered(self, call: Call) -> None:
         """Observe how long the answer, or a stream's first message, took: upstream and here."""
         added = time.perf_counter() - call.started - call.upstream_s
-        self._metrics.added.labels(_surface(call)).observe(max(added, 0.0))
+        self._added(_surface(call)).observe(max(added, 0.0))
         if call.model:
-            self._metrics.upstream.labels(self._model(call)).observe(call.upstream_s)
+            self._upstream(self._model(call)).observe(call.upstream_s)
 
     def ended(self, call: Call, reason: ErrorReason.ValueType | None) -> None:
         """Count a call out, with its code, and log its one line."""
         surface = _surface(call)
         code = OK if reason is None else spec_of(reason).code
-        self._metrics.in_flight.labels(surface).dec()
-        self._metrics.requests.labels(surface, self._model(call), code).inc()
+        self._in_flight(surface).dec()
+        self._requests(surface, self._model(call), code).inc()
         principal = call.principal
         self._log.info(
             "request",

@@ -310,7 +310,7 @@ async def test_every_call_is_counted_in_and_out(edge: Edge) -> None:
     ]  # fmt: skip
 
 
-async def test_the_log_of_an_internal_error_holds_no_prompt(edge: Edge) -> None:
+async def test_the_log_of_an_internal_error_holds_no_prompt(kind: str) -> None:
     """As it is written in production: the cause and where it came from, but no variable of any frame."""
     written = io.StringIO()
     before = structlog.get_config()
@@ -318,9 +318,10 @@ async def test_the_log_of_an_internal_error_holds_no_prompt(edge: Edge) -> None:
     handlers, level = log.handlers[:], log.level
     try:
         configure_logging("debug", written)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await ask(edge, "stream after 2", "crash")
-        await edge.at_rest()
+        async with open_edge(kind) as edge:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ask(edge, "stream after 2", "crash")
+            await edge.at_rest()
     finally:
         structlog.configure(**before)
         log.handlers[:] = handlers
