@@ -46,7 +46,8 @@ class Transport:
 
     def __init__(self, *, answer_bytes: int = DEFAULT_ANSWER_BYTES) -> None:
         self._answer_bytes = answer_bytes
-        self._session: aiohttp.ClientSession | None = None
+        # By whether its connections are for one call only: the kept ones may all be dead when an upstream restarts.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def post(
         self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], body: bytes, deadline: float
@@ -55,31 +56,33 @@ class Transport:
 
         `deadline` is in the event loop's seconds. Raises provider_unavailable where no connection comes about,
         provider_timeout where the provider's patience ends, deadline_exceeded where the caller's does, provider_error
-        where what comes is no answer. A kept connection that dies without a byte of the answer is replaced once.
+        where what comes is no answer. A kept connection that dies without a byte of the answer is replaced once, by
+        a new one.
         """
         times = _Times(provider, deadline, asyncio.get_running_loop().time())
         sending = _Sending(url, headers, body, provider.connect_timeout_s)
         response = await self._send(sending, times)
         if response is None and sending.kept:
-            response = await self._send(sending, times)
+            response = await self._send(sending, times, anew=True)
         if response is None:
             raise _broken()
         return self._admit(response, times)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
 
-    async def _send(self, sending: _Sending, times: _Times) -> aiohttp.ClientResponse | None:
+    async def _send(self, sending: _Sending, times: _Times, *, anew: bool = False) -> aiohttp.ClientResponse | None:
         """Return the answer once its head has come, or None where the connection was closed instead."""
-        if self._session is None:
-            self._session = _open_session()
+        session = self._sessions.get(anew)
+        if session is None:
+            session = self._sessions[anew] = _open_session(force_close=anew)
         connect_s = sending.connect_s
         try:
             async with asyncio.timeout_at(times.first_byte_due):
-                return await self._session.post(
+                return await session.post(
                     sending.url,
                     data=sending.body,
                     headers=sending.headers,
@@ -237,11 +240,13 @@ class _Times:
         )
 
 
-def _open_session() -> aiohttp.ClientSession:
+def _open_session(*, force_close: bool) -> aiohttp.ClientSession:
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, resolver=aiohttp.ThreadedResolver()),
+        connector=aiohttp.TCPConnector(
+            limit=0, force_close=force_close, ttl_dns_cache=30, resolver=aiohttp.ThreadedResolver()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
