@@ -16,7 +16,8 @@ class FacadeConfig(BaseModel):
 
     `server` is the gRPC target of a server in another process, empty where it runs in this one. `public_base_url` is
     what callers use as base URL, empty where it is the bound address. `X-Forwarded-For` is believed only from
-    `trusted_proxies` (addresses or networks; `unix` for a Unix socket). Times in seconds, sizes in bytes.
+    `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused body
+    is read, so that its sender sees the answer. Times in seconds, sizes in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -32,6 +33,7 @@ class FacadeConfig(BaseModel):
     head_timeout_s: Seconds = 15
     body_idle_timeout_s: Seconds = 20
     body_timeout_s: Seconds = 300
+    linger_s: Seconds = 5
     idle_connection_s: Seconds = 75
     write_timeout_s: Seconds = 120
     unary_timeout_s: Seconds = 600

@@ -52,7 +52,7 @@ class Listener:
             keepalive_timeout=config.idle_connection_s,
             max_line_size=16 * 1024,
             max_field_size=16 * 1024,
-            lingering_time=10,
+            lingering_time=config.linger_s,
         )
         connections.head_timeout_s = config.head_timeout_s
         connections.refuse = self._refuse

@@ -7,7 +7,6 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -81,19 +80,18 @@ class Upstream(CompletionsServiceServicer, ModelsServiceServicer):
     async def StreamCompletion(
         self, request: calls.StreamCompletionRequest, context: Any
     ) -> AsyncIterator[calls.StreamCompletionResponse]:
+        complete = False
+        context.add_done_callback(lambda _: None if complete else self.cancelled.set())
         await self._enter(request, context)
-        try:
-            for step in self.steps:
-                if isinstance(step, float):
-                    await asyncio.sleep(step)
-                elif isinstance(step, GatewayError):
-                    await _abort(context, step)
-                else:
-                    events = step if isinstance(step, list) else [step]
-                    yield calls.StreamCompletionResponse(events=events)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
+        for step in self.steps:
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            elif isinstance(step, GatewayError):
+                await _abort(context, step)
+            else:
+                events = step if isinstance(step, list) else [step]
+                yield calls.StreamCompletionResponse(events=events)
+        complete = True
 
     async def CreateEmbeddings(
         self, request: calls.CreateEmbeddingsRequest, context: Any
@@ -164,22 +162,23 @@ class Rig:
 @contextlib.asynccontextmanager
 async def open_rig(*, ready: bool = True, **settings: Any) -> AsyncIterator[Rig]:
     """Run a facade with settings of its own, over a Unix socket to a server of its own."""
-    upstream = Upstream()
+    upstream = Upstream()  # type: ignore[abstract]  # the facade calls no more than these
     server = grpc.aio.server()
     add_CompletionsServiceServicer_to_server(upstream, server)
     add_ModelsServiceServicer_to_server(upstream, server)
-    with tempfile.TemporaryDirectory() as folder:
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         server.add_insecure_port(f"unix://{folder}/s")
         await server.start()
+        stack.push_async_callback(server.stop, 0)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix://{folder}/s"))
         registry = CollectorRegistry()
         config = FacadeConfig(**{"http": "127.0.0.1:0", "internal": "127.0.0.1:0", **settings})
-        async with grpc.aio.insecure_channel(f"unix://{folder}/s") as channel, aiohttp.ClientSession() as http:
-            facade = Facade(config, channel, registry=registry, ready=lambda: ready)
-            await facade.start()
-            yield Rig(facade, upstream, http, registry, server)
-            await http.close()
-            await facade.stop(1)
-        await server.stop(0)
+        facade = Facade(config, channel, registry=registry, ready=lambda: ready)
+        await facade.start()
+        stack.push_async_callback(facade.stop, 1)
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Rig(facade, upstream, http, registry, server)
 
 
 def sse(text: str) -> list[str]:

@@ -102,7 +102,7 @@ def _message(message: pb.Message, function_call: bool) -> Document:
         elif kind == "refusal":
             document["refusal"] = (document["refusal"] or "") + part.refusal.text
         elif kind == "audio":
-            document["audio"] = _audio(part.audio)
+            document["audio"] = _audio(part)
         elif kind == "image" and part.image.data:
             images = document.setdefault("images", [])
             images.append(image_document(part.image.data, part.image.media_type, len(images)))
@@ -128,13 +128,19 @@ def _tool_call(part: pb.Part) -> Document:
     return document
 
 
-def _audio(audio: pb.Audio) -> Document:
-    return {
-        "id": audio.id,
+def _audio(part: pb.Part) -> Document:
+    audio = part.audio
+    document: Document = {
         "data": encode_base64(audio.data),
         "expires_at": audio.expires_at,
         "transcript": audio.transcript,
     }
+    if audio.HasField("id"):
+        document["id"] = audio.id
+    # Where the bytes are there, the id stands beside them.
+    add_extra(document, part.extra_json)
+    document.setdefault("id", "")
+    return document
 
 
 def _logprob(token: pb.TokenLogprob) -> Document:
