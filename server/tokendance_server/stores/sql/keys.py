@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, or_, select
 
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
 from tokendance_server.stores.errors import StoreUnavailableError
@@ -47,42 +46,44 @@ class SqlKeyStore:
         return key, fingerprint
 
     async def get(self, key_id: str) -> Key | None:
-        async with self._database.transaction() as connection:
-            found = await _read(connection, keys.c.id == key_id)
-        return found[0] if found else None
+        return await self._read_one(_BY_ID, {"key_id": key_id})
 
     async def find(self, digests: Sequence[bytes]) -> Key | None:
-        owner = select(key_secrets.c.key_id).where(key_secrets.c.digest.in_(digests)).limit(1).scalar_subquery()
-        async with self._database.transaction() as connection:
-            found = await _read(connection, keys.c.id == owner)
-        return found[0] if found else None
+        return await self._read_one(_BY_DIGEST, {"digests": digests})
 
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         conditions = _conditions(filter)
         if after is not None:
             same_time = and_(keys.c.create_time == after.create_time, keys.c.id < after.id)
             conditions.append(or_(keys.c.create_time < after.create_time, same_time))
-        async with self._database.transaction() as connection:
-            return await _read(connection, and_(True, *conditions), limit)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_select(and_(True, *conditions), limit))).all()
+        return [_key([*of_one_key]) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
+
+    async def _read_one(self, query: Select[Any], parameters: Mapping[str, Any]) -> Key | None:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query, parameters)).all()
+        return _key(rows) if rows else None
 
     async def _made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
         query = select(key_creates).where(
             key_creates.c.organization_id == organization_id, key_creates.c.request_id == request_id
         )
-        async with self._database.transaction() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-            if row is None:
-                return None
-            made = await _read(connection, keys.c.id == row.key_id)
-        return made[0], row.fingerprint
+        if row is None:
+            return None
+        made = await self.get(row.key_id)
+        assert made is not None  # the schema holds the reference
+        return made, row.fingerprint
 
 
-async def _read(connection: AsyncConnection, wanted: ColumnElement[bool], limit: int = 1) -> list[Key]:
-    """Return the keys, newest first, each with its secrets, in one statement."""
+def _select(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
+    """Return the statement that reads keys, newest first, with one row for each secret, or one without any."""
     page = select(keys).where(wanted).order_by(keys.c.create_time.desc(), keys.c.id.desc()).limit(limit).subquery()
     # A join, because SQLite reads the whole table for a list of pairs.
     owned = and_(key_secrets.c.organization_id == page.c.organization_id, key_secrets.c.key_id == page.c.id)
-    query = (
+    return (
         select(
             page,
             key_secrets.c.digest,
@@ -93,8 +94,18 @@ async def _read(connection: AsyncConnection, wanted: ColumnElement[bool], limit:
         .join_from(page, key_secrets, owned, isouter=True)
         .order_by(page.c.create_time.desc(), page.c.id.desc(), key_secrets.c.create_time.desc())
     )
-    rows = (await connection.execute(query)).all()
-    return [_key(list(of_one_key)) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
+
+
+# Built once: building a statement of this size costs more than running it.
+_BY_ID = _select(keys.c.id == bindparam("key_id"), 1)
+_BY_DIGEST = _select(
+    keys.c.id
+    == select(key_secrets.c.key_id)
+    .where(key_secrets.c.digest.in_(bindparam("digests", expanding=True)))
+    .limit(1)
+    .scalar_subquery(),
+    1,
+)
 
 
 def _conditions(filter: KeyFilter) -> list[ColumnElement[bool]]:
@@ -162,7 +173,7 @@ def _secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
     }
 
 
-def _key(rows: list[Row[Any]]) -> Key:
+def _key(rows: Sequence[Row[Any]]) -> Key:
     """Return the key of rows that differ in their secret only."""
     row = rows[0]
     return Key(

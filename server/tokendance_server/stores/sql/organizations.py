@@ -38,19 +38,19 @@ class SqlOrganizationStore:
 
     async def get(self, organization_id: str) -> Organization | None:
         query = select(organizations).where(organizations.c.id == organization_id)
-        async with self._database.transaction() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else Organization(row.id, row.display_name, row.create_time)
 
     async def get_team(self, organization_id: str, team_id: str) -> Team | None:
         query = select(teams).where(teams.c.organization_id == organization_id, teams.c.id == team_id)
-        async with self._database.transaction() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else Team(row.organization_id, row.id, row.display_name, row.create_time)
 
     async def get_member(self, organization_id: str, member_id: str) -> Member | None:
         query = select(members).where(members.c.organization_id == organization_id, members.c.id == member_id)
-        async with self._database.transaction() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else Member(row.organization_id, row.id, row.display_name, row.create_time)
 
