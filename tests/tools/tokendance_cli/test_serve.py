@@ -68,6 +68,7 @@ class Process:
             said += line
             if line.startswith("  curl ") or (line.startswith("  data ") and "  REST" not in said):
                 return said
+        self.stop()
         raise AssertionError(said + self._stderr.read_text())
 
 
