@@ -16,8 +16,8 @@ class FacadeConfig(BaseModel):
 
     `server` is the gRPC target of a server in another process, empty where it runs in this one. `public_base_url` is
     what callers use as base URL, empty where it is the bound address. `X-Forwarded-For` is believed only from
-    `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused body
-    is read, so that its sender sees the answer. Times in seconds, sizes in bytes.
+    `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused
+    body is read, so that its sender sees the answer. Times in seconds, sizes in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

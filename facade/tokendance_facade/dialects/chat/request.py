@@ -11,7 +11,7 @@ from typing import Any
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.chat.messages import decode_messages
-from tokendance_facade.dialects.chat.tools import decode_tool_fields
+from tokendance_facade.dialects.chat.tools import TOOL_FIELDS, decode_tool_fields
 from tokendance_facade.dialects.documents import Document, dump_text, read_object
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, SetField, decode_stream
 
@@ -223,18 +223,11 @@ _CHECKED = {
 }
 
 # Fields whose meaning depends on each other: read once all others are.
-_TOGETHER = frozenset(
-    {
-        "max_tokens",
-        "max_completion_tokens",
-        "logprobs",
-        "top_logprobs",
-        "stream",
-        "stream_options",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "functions",
-        "function_call",
-    }
-)
+_TOGETHER = TOOL_FIELDS | {
+    "max_tokens",
+    "max_completion_tokens",
+    "logprobs",
+    "top_logprobs",
+    "stream",
+    "stream_options",
+}

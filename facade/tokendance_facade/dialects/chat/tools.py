@@ -9,6 +9,8 @@ from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.documents import Document, dump_text, unknown_fields
 
 MAX_TOOLS = 1024
+TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
+"""The fields that are read here, together."""
 
 _MODES = {
     "none": pb.TOOL_CHOICE_MODE_NONE,
@@ -24,6 +26,8 @@ _CUSTOM = frozenset({"name", "description", "format"})
 
 def decode_tool_fields(document: Document, request: pb.CompletionRequest) -> bool:
     """Read tools and tool choice into the request; return whether the deprecated form was used."""
+    if document.keys().isdisjoint(TOOL_FIELDS):
+        return False
     functions = document.get("functions")
     tools = document.get("tools")
     if tools is not None:
