@@ -40,6 +40,7 @@ from tokendance_server.config import ModelSettings, ProviderSettings, ServerConf
 from tokendance_server.domain.catalog import Catalog, ProviderConfig
 from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys import Keys
 from tokendance_server.domain.organizations import Organizations
@@ -65,7 +66,7 @@ from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
-from tokendance_server.telemetry import Metrics
+from tokendance_server.telemetry import Metrics, logger
 
 _FIRST_ROTATION_S = 90 * 86_400
 
@@ -163,9 +164,11 @@ async def open_server(
     providers: Sequence[ProviderSettings] = (),
     models: Sequence[ModelSettings] = (),
     registry: CollectorRegistry,
+    loopback_only: bool = False,
 ) -> Server:
     """Open the data directory, bring its schema up to date, and wire everything. Nothing listens yet.
 
+    `loopback_only` tells that the whole node is in this process and listens on loopback only, its facade included.
     Raises StartupError: one line that says what is wrong and what to do.
     """
     directory = DataDirectory.open(config.data_dir)
@@ -183,9 +186,11 @@ async def open_server(
             cache_size=config.key_cache_size,
             cache_s=config.key_cache_s,
         )
-        configured = build_providers(providers, directory.path / "secrets")
+        egress = config.egress.policy(loopback_only=loopback_only)
+        configured = build_providers(providers, directory.path / "secrets", egress)
+        _tell_egress(egress, configured)
         catalog = build_catalog(models, configured, int(clock.now().timestamp()))
-        transport = Transport(answer_bytes=config.limits.upstream_answer_bytes)
+        transport = Transport(egress, answer_bytes=config.limits.upstream_answer_bytes)
         undo.push_async_callback(transport.close)
         completions = Completions(
             lambda: catalog,
@@ -221,6 +226,13 @@ async def _open_database(directory: DataDirectory) -> Database:
             f"The database {directory.database} cannot be opened: {exc}; restore it from a backup, "
             "or choose another directory with --data-dir DIR."
         ) from exc
+
+
+def _tell_egress(egress: EgressPolicy, configured: Mapping[str, ProviderConfig]) -> None:
+    """Log what the node may reach besides public addresses, where it reaches anything at all."""
+    if any(one.base_url for one in configured.values()) and (egress.allow_loopback or egress.allowed_private):
+        networks = [str(network) for network in egress.allowed_private]
+        logger().info("egress_opened", loopback=egress.allow_loopback, private=networks)
 
 
 def _build_upstreams(

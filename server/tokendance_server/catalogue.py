@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tokendance_server.config import ModelSettings, ProviderSettings
 from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Catalog, Model, ProviderConfig, Route
+from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.references import resolve
 from tokendance_server.startup import StartupError
 
@@ -23,8 +24,13 @@ DEMO_MODEL = Model(
 """What a node serves that no provider was configured for."""
 
 
-def build_providers(settings: Sequence[ProviderSettings], secrets_dir: Path) -> dict[str, ProviderConfig]:
-    """Return the providers by id. Raises StartupError naming every reference that cannot be resolved."""
+def build_providers(
+    settings: Sequence[ProviderSettings], secrets_dir: Path, egress: EgressPolicy
+) -> dict[str, ProviderConfig]:
+    """Return the providers by id.
+
+    Raises StartupError naming every reference that cannot be resolved, and every address that may not be reached.
+    """
     if not settings:
         return {DEMO_PROVIDER.id: DEMO_PROVIDER}
     problems: list[str] = []
@@ -33,7 +39,12 @@ def build_providers(settings: Sequence[ProviderSettings], secrets_dir: Path) -> 
         if one.name in providers:
             problems.append(f"two providers are named {one.name!r}")
         try:
+            if one.base_url:
+                egress.check_url(one.base_url)
             credential = resolve(one.credential, secrets_dir)
+        except EgressRefusedError as exc:
+            problems.append(f"provider {one.name!r}: base_url: {exc}")
+            continue
         except ValueError as exc:
             problems.append(f"provider {one.name!r}: {exc}")
             continue

@@ -15,6 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.networks import parse_network
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -47,6 +50,30 @@ class Deadlines(Settings):
     margin_s: float = Field(default=0.25, ge=0, le=5)
 
 
+class EgressSettings(Settings):
+    """Table [server.egress]: what the node may connect to besides public addresses.
+
+    `allow_loopback` is this machine itself; where nothing is said, a node allows it that is whole in one process and
+    listens on loopback only. `allow_private` are private networks such as `10.0.0.0/8`.
+    """
+
+    allow_loopback: bool | None = None
+    allow_private: tuple[str, ...] = ()
+
+    @field_validator("allow_private")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        EgressPolicy(allowed_private=map(parse_network, value))
+        return value
+
+    def policy(self, *, loopback_only: bool) -> EgressPolicy:
+        """Return the policy of a node; `loopback_only` tells that it is whole in one process and on loopback only."""
+        return EgressPolicy(
+            allow_loopback=loopback_only if self.allow_loopback is None else self.allow_loopback,
+            allowed_private=map(parse_network, self.allow_private),
+        )
+
+
 class ServerConfig(Settings):
     """Table [server]: where the server listens and keeps its data."""
 
@@ -55,6 +82,7 @@ class ServerConfig(Settings):
     database_url: SecretStr | None = None
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
+    egress: EgressSettings = EgressSettings()
     key_cache_size: int = Field(default=100_000, ge=1)
     key_cache_s: Seconds = 5
     stop_grace_s: float = Field(default=20, ge=0, le=3600)

@@ -31,6 +31,13 @@ KEEPALIVE_S = 0.3
 HEADERS_AFTER_S = 1.5
 
 
+FACADE_SETTINGS = f"""\
+max_body_bytes = {BODY_LIMIT_BYTES}
+keepalive_s = {KEEPALIVE_S}
+stream_headers_after_s = {HEADERS_AFTER_S}
+"""
+
+
 @dataclass(frozen=True)
 class Process:
     """One process of a node. Its output is kept in files."""
@@ -98,7 +105,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in opened]
 
 
-def config_text(upstream_url: str, models: Sequence[str]) -> str:
+def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float) -> str:
     """The configuration of a server: the demo and every model of the simulator, by the simulator's own names.
 
     `patient/NAME` is the same model behind a provider with long timeouts, `refused` one where nobody listens, and
@@ -125,27 +132,21 @@ def config_text(upstream_url: str, models: Sequence[str]) -> str:
         if not one.startswith("fault:")
     ]
     lines = [
+        "[server]",
+        f"stop_grace_s = {stop_grace_s}",
+        "",
         "[server.limits]",
         f"upstream_answer_bytes = {ANSWER_LIMIT_BYTES}",
         f"upstream_event_bytes = {EVENT_LIMIT_BYTES}",
         "",
-        facade_config_text(),
+        "[facade]",
+        FACADE_SETTINGS,
     ]
     tables: Sequence[Mapping[str, Any]]
     for name, tables in (("providers", providers), ("models", catalogue)):
         for table in tables:
             lines += [f"[[{name}]]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
-
-
-def facade_config_text() -> str:
-    """The configuration of a facade on its own."""
-    return (
-        "[facade]\n"
-        f"max_body_bytes = {BODY_LIMIT_BYTES}\n"
-        f"keepalive_s = {KEEPALIVE_S}\n"
-        f"stream_headers_after_s = {HEADERS_AFTER_S}\n"
-    )
 
 
 def _route(provider: str, model: str) -> dict[str, str]:
@@ -209,10 +210,13 @@ def await_file(path: Path) -> None:
 
 
 @contextmanager
-def running(topology: str, folder: Path, upstream_url: str, models: Sequence[str]) -> Iterator[Node]:
+def running(
+    topology: str, folder: Path, upstream_url: str, models: Sequence[str], stop_grace_s: float = 20
+) -> Iterator[Node]:
     """Run a node of topology `one` or `split` with its data below `folder`."""
-    folder.joinpath("gateway.toml").write_text(config_text(upstream_url, models))
-    folder.joinpath("facade.toml").write_text(facade_config_text())
+    folder.joinpath("gateway.toml").write_text(config_text(upstream_url, models, stop_grace_s))
+    grace = f"[server]\nstop_grace_s = {stop_grace_s}\n"
+    folder.joinpath("facade.toml").write_text(f"{grace}\n[facade]\n{FACADE_SETTINGS}")
     data, key_file = folder / "data", folder / "key"
     http, internal, server_internal, grpc = free_ports(4)
     serve = ["serve", "--data-dir", str(data), "--config", "gateway.toml", "--grpc", f"127.0.0.1:{grpc}"]
@@ -228,7 +232,9 @@ def running(topology: str, folder: Path, upstream_url: str, models: Sequence[str
         else:
             internals = [f"http://127.0.0.1:{internal}", f"http://127.0.0.1:{server_internal}"]
             role = ["--role", "server", "--internal", f"127.0.0.1:{server_internal}"]
-            server = start("server", [*serve, *role], folder, secrets)
+            # A server on its own cannot know who reaches its facade, so its upstream on loopback is opened by hand.
+            opened = secrets | {"TOKENDANCE_GATEWAY_SERVER__EGRESS__ALLOW_LOOPBACK": "true"}
+            server = start("server", [*serve, *role], folder, opened)
             processes.append(server)
             wait_ready(server, internals[1])
             role = [

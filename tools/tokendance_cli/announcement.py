@@ -48,7 +48,7 @@ def open_addresses(http_url: str, internal_url: str, grpc_address: str) -> list[
     """Return a warning for each address that other machines reach, for none of them has TLS."""
     warnings = []
     for label, address in (("REST", http_url), ("The internal listener", internal_url), ("gRPC", grpc_address)):
-        if address and not _is_local(address):
+        if address and not is_local(address):
             warnings.append(
                 f"{label} listens on {address} without TLS: keys and prompts can be read on the way. "
                 "Put a TLS proxy before it, or listen on 127.0.0.1."
@@ -64,7 +64,8 @@ def _api(http_url: str) -> str:
     return f"{reachable.rstrip('/').removesuffix('/v1')}/v1"
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
+    """Tell whether only this machine reaches an address: `host:port`, a URL, or `unix:`."""
     if address.startswith("unix:"):
         return True
     host = urlsplit(address if "//" in address else f"//{address}").hostname or ""

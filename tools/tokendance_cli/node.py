@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
+from tokendance_cli.announcement import is_local
 from tokendance_cli.failures import CommandError
 from tokendance_cli.settings import GatewaySettings
 from tokendance_facade.app import Facade
@@ -84,11 +85,21 @@ class Node:
     async def _start_server(self) -> None:
         settings = self._settings
         self._server = await open_server(
-            settings.server, providers=settings.providers, models=settings.models, registry=self._registry
+            settings.server,
+            providers=settings.providers,
+            models=settings.models,
+            registry=self._registry,
+            loopback_only=self._is_loopback_only(),
         )
         self.first_key = self._server.first_key
         await self._server.start()
         self.grpc_address = self._server.grpc_address or ""
+
+    def _is_loopback_only(self) -> bool:
+        """Tell whether no other machine reaches this node. What stands before a server of its own is not known."""
+        facade = self._settings.facade
+        addresses = (self._settings.server.grpc, facade.http, facade.internal)
+        return self._role is Role.ALL and all(is_local(one) for one in addresses if one)
 
     async def _start_site(self) -> None:
         self._site = InternalSite(self._settings.facade.internal, self._registry, self._server_ready)

@@ -10,6 +10,7 @@ import yarl
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import Codec, UpstreamRequest
 from tokendance_server.providers.transport import Answer, Transport
@@ -97,6 +98,7 @@ class HttpUpstream:
         """Send a request and return the good answer, to be read and closed; raises what a bad one means."""
         url = self._urls.get(asked.path)
         if url is None:
+            check_path(asked.path)
             url = self._urls[asked.path] = yarl.URL(self._base + asked.path, encoded=True)
         headers = {**self._headers, "accept": accept}
         if asked.headers:

@@ -1,4 +1,4 @@
-"""HTTP to upstreams: the only file of the server that opens sockets to them.
+"""HTTP to upstreams: the only file of the server that sends anything to them, through the guarded connector.
 
 It follows no redirect, keeps no cookie, believes no proxy of the environment, inflates nothing, and names no host in an
 error. Sizes and times are bounded; a call that is given up closes its connection.
@@ -13,11 +13,15 @@ from types import SimpleNamespace
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractResolver
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
+from tokendance_server.providers.guarded_connector import GuardedConnector
+from tokendance_server.telemetry import logger
 
 DEFAULT_ANSWER_BYTES = 64 * 1024 * 1024
 HEADER_BYTES = 32 * 1024
@@ -31,6 +35,7 @@ _DRAIN_BYTES = 64 * 1024
 class _Sending:
     """A request on its way; `kept` tells whether it went out on a kept connection."""
 
+    provider: str
     url: yarl.URL
     headers: Mapping[str, str]
     body: bytes
@@ -41,10 +46,19 @@ class _Sending:
 class Transport:
     """Sends requests to upstreams over kept connections. Use it in one event loop, and close it there.
 
+    It connects to what `egress` lets pass; names are resolved by `resolver`, or else as the system resolves them.
     `answer_bytes` is the largest body of an answer, streams included.
     """
 
-    def __init__(self, *, answer_bytes: int = DEFAULT_ANSWER_BYTES) -> None:
+    def __init__(
+        self,
+        egress: EgressPolicy,
+        *,
+        resolver: AbstractResolver | None = None,
+        answer_bytes: int = DEFAULT_ANSWER_BYTES,
+    ) -> None:
+        self._egress = egress
+        self._resolver = resolver
         self._answer_bytes = answer_bytes
         # By whether its connections are for one call only: the kept ones may all be dead when an upstream restarts.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -60,7 +74,7 @@ class Transport:
         a new one.
         """
         times = _Times(provider, deadline, asyncio.get_running_loop().time())
-        sending = _Sending(url, headers, body, provider.connect_timeout_s)
+        sending = _Sending(provider.id, url, headers, body, provider.connect_timeout_s)
         response = await self._send(sending, times)
         if response is None and sending.kept:
             response = await self._send(sending, times, anew=True)
@@ -78,7 +92,7 @@ class Transport:
         """Return the answer once its head has come, or None where the connection was closed instead."""
         session = self._sessions.get(anew)
         if session is None:
-            session = self._sessions[anew] = _open_session(force_close=anew)
+            session = self._sessions[anew] = self._open_session(force_close=anew)
         connect_s = sending.connect_s
         try:
             async with asyncio.timeout_at(times.first_byte_due):
@@ -90,7 +104,11 @@ class Transport:
                     timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
                     trace_request_ctx=sending,
                 )
-        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+        except aiohttp.ClientConnectorError as exc:
+            if isinstance(exc.os_error, EgressRefusedError):
+                logger().warning("egress_refused", provider=sending.provider, why=str(exc.os_error))
+            raise _unavailable() from None
+        except aiohttp.ServerTimeoutError:
             raise _unavailable() from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             return None
@@ -98,6 +116,18 @@ class Transport:
             raise times.error() from None
         except (aiohttp.ClientError, ValueError):
             raise _broken() from None
+
+    def _open_session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        resolver = self._resolver or aiohttp.ThreadedResolver()
+        return aiohttp.ClientSession(
+            connector=GuardedConnector(self._egress, resolver, force_close=force_close),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            trace_configs=[trace],
+        )
 
     def _admit(self, response: aiohttp.ClientResponse, times: _Times) -> Answer:
         """Refuse by its head an answer that is too large or packed; the caller asked for neither."""
@@ -238,20 +268,6 @@ class _Times:
             errors_pb2.ERROR_REASON_PROVIDER_TIMEOUT,
             "The model's provider did not answer in time; send the request again.",
         )
-
-
-def _open_session(*, force_close: bool) -> aiohttp.ClientSession:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, force_close=force_close, ttl_dns_cache=30, resolver=aiohttp.ThreadedResolver()
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
-        trace_configs=[trace],
-    )
 
 
 async def _note_reuse(
