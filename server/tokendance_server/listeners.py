@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from tokendance_server.config import Limits
 from tokendance_server.startup import StartupError
 
 _HANDSHAKE_MS = 3_000
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 class Listener:
@@ -84,7 +84,11 @@ class Listener:
 
 def is_loopback(address: str) -> bool:
     """Tell whether a `host:port` is reachable from this machine only."""
-    return address.startswith(_LOOPBACK)
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def by_service(
