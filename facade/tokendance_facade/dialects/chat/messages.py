@@ -49,10 +49,12 @@ class _FunctionCalls:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
+        self._count = 0
 
     def called(self, name: str) -> str:
         """Return a new id for a call."""
-        self._ids[name] = call_id = f"call_{name}_{len(self._ids)}"
+        self._ids[name] = call_id = f"call_{name}_{self._count}"
+        self._count += 1
         return call_id
 
     def answered(self, name: str, path: str) -> str:

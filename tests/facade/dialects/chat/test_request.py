@@ -153,6 +153,16 @@ def test_the_deprecated_functions_are_tools() -> None:
     assert answered.parts[0].text.text == "42"
 
 
+def test_repeated_calls_in_the_deprecated_form_have_ids_of_their_own() -> None:
+    """A result belongs to the last call of its name before it."""
+    asked = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    answered = {"role": "function", "name": "f", "content": "42"}
+    messages = read(functions=[{"name": "f"}], messages=[*HI, *[asked, answered] * 3]).completion.messages
+    ids = [message.parts[0].tool_call.id for message in messages[1::2]]
+    assert len(set(ids)) == 3
+    assert [message.parts[0].tool_result.call_id for message in messages[2::2]] == ids
+
+
 PNG = base64.b64encode(b"\x89PNG").decode()
 
 
