@@ -12,7 +12,7 @@ from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2 as service_pb
 
 from .answers import UnexpectedAnswerError
-from .http_load import ANSWER_TIMEOUT_S, HOST, MOST_ANSWERS, WARM_ANSWERS, Load
+from .http_load import ANSWER_TIMEOUT_S, CLOSING_S, HOST, MOST_ANSWERS, WARM_ANSWERS, Load
 
 CONNECTIONS = 4
 CALLS_PER_CONNECTION = 8
@@ -198,3 +198,4 @@ async def drive_grpc(port: int, authorization: str, model: str, seconds: float, 
     finally:
         for channel in channels:
             channel.close()
+        await asyncio.sleep(CLOSING_S)  # as the callers of http_load do

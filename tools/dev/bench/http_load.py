@@ -18,6 +18,8 @@ ANSWER_TIMEOUT_S = 30
 MOST_ANSWERS = 100_000
 WARM_ANSWERS = 3
 OPENED_TOGETHER = 100
+BETWEEN_STREAMS_S = 0.002
+CLOSING_S = 0.1
 
 _MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
@@ -123,8 +125,9 @@ class Caller(asyncio.Protocol):
         finally:
             timer.cancel()
 
-    async def first_event(self) -> None:
-        """Asks once, and waits for the first event of the answer only."""
+    async def first_event(self, delay_s: float) -> None:
+        """Asks once, after `delay_s`, and waits for the first event of the answer only."""
+        await asyncio.sleep(delay_s)
         self._transport.write(self._request)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await self._first
@@ -160,6 +163,8 @@ async def callers(target: Target, count: int) -> AsyncIterator[list[Caller]]:
     finally:
         for caller in opened:
             caller.close()
+        # The loop closes sockets in its next turns; a server that is told to end before that waits for its callers.
+        await asyncio.sleep(CLOSING_S)
 
 
 def _caller(target: Target) -> Caller:
@@ -196,8 +201,7 @@ async def drive(
 
 @asynccontextmanager
 async def open_streams(target: Target, count: int) -> AsyncIterator[None]:
-    """So many streams that have sent their first event and go on; ended by leaving."""
+    """So many streams that have sent their first event and go on; ended by leaving. Each begins a moment later."""
     async with callers(target, count) as all_callers:
-        for at in range(0, count, OPENED_TOGETHER):
-            await asyncio.gather(*(caller.first_event() for caller in all_callers[at : at + OPENED_TOGETHER]))
+        await asyncio.gather(*(caller.first_event(at * BETWEEN_STREAMS_S) for at, caller in enumerate(all_callers)))
         yield
