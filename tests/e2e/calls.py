@@ -137,7 +137,9 @@ def completion_request(model: str, **fields: Any) -> pb.CompletionRequest:
     return pb.CompletionRequest(model=model, messages=[message], **fields)
 
 
-async def rpc(node: Node, model: str, *, stream: bool, key: str | None = None, **fields: Any) -> Seen:
+async def rpc(
+    node: Node, model: str, *, stream: bool, key: str | None = None, timeout_s: float = TIMEOUT_S, **fields: Any
+) -> Seen:
     """CreateCompletion or StreamCompletion, read to the end, with no client of ours in between."""
     metadata = (("authorization", f"Bearer {node.api_key if key is None else key}"),)
     seen = Seen("OK")
@@ -148,13 +150,13 @@ async def rpc(node: Node, model: str, *, stream: bool, key: str | None = None, *
         try:
             if stream:
                 call = stub.StreamCompletion(
-                    completions.StreamCompletionRequest(completion=asked), metadata=metadata, timeout=TIMEOUT_S
+                    completions.StreamCompletionRequest(completion=asked), metadata=metadata, timeout=timeout_s
                 )
                 async for batch in call:
                     _read_batch(seen, batch)
             else:
                 call = stub.CreateCompletion(
-                    completions.CreateCompletionRequest(completion=asked), metadata=metadata, timeout=TIMEOUT_S
+                    completions.CreateCompletionRequest(completion=asked), metadata=metadata, timeout=timeout_s
                 )
                 _read_completion(seen, (await call).completion)
         except grpc.aio.AioRpcError as failure:

@@ -21,7 +21,7 @@ MODELS = [
     "sim-embed",
     "sim:tokens=400",
     "sim:tokens=400:rate=20",
-    "sim:tokens=3:rate=1",
+    "sim:tokens=3:rate=2",
     "sim:first=3",
     *(model for model in FAULTS if model.startswith("fault:")),
     *TOOL_FAULTS,

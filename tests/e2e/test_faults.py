@@ -8,7 +8,7 @@ import json
 import psutil
 import pytest
 from tests.e2e.calls import Seen, rest, rpc
-from tests.e2e.fault_table import FAULTS, TOOL_FAULTS, Answer, Failure, Outcome
+from tests.e2e.fault_table import FAULTS, SENTENCE, TOOL_FAULTS, Answer, Failure, Outcome
 from tests.e2e.nodes import PROVIDER_KEY, Node
 from tests.e2e.upstream import Upstream, until
 
@@ -71,6 +71,13 @@ async def test_what_clients_see(node: Node, upstream: Upstream, model: str) -> N
         check_discreet(one, upstream, model)
     until(lambda: upstream.busy() == 0)
     assert upstream.stats()["open_connections"] <= IDLE_CONNECTIONS
+
+
+async def test_upstream_that_drops_all_kept_connections(node: Node) -> None:
+    """When an upstream has closed every connection that was kept, callers do not notice."""
+    for _ in range(3):
+        seen = await asyncio.gather(*(rest(node, "fault:reset-on-reuse", stream=False) for _ in range(8)))
+        assert [one.text for one in seen] == [SENTENCE] * 8
 
 
 async def test_huge_answers_do_not_fill_the_memory(node: Node, upstream: Upstream) -> None:
