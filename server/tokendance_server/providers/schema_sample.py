@@ -165,7 +165,7 @@ def _bound(schema: Json, name: str) -> int:
 def _number(schema: Json, *, whole: bool) -> int | float:
     """The number nearest to nought that is within bounds and a multiple as asked."""
     step = schema.get("multipleOf")
-    step = step if isinstance(step, int | float) and step > 0 else 1
+    step = step if isinstance(step, int | float) and 0 < step <= 2**53 else 1
     inside = 1 if whole else step / 2
     low = _limit(schema, "minimum", "exclusiveMinimum", inside)
     high = _limit(schema, "maximum", "exclusiveMaximum", -inside)
@@ -180,7 +180,10 @@ def _number(schema: Json, *, whole: bool) -> int | float:
 
 
 def _limit(schema: Json, name: str, exclusive: str, inside: float) -> int | float | None:
-    plain, open_end = schema.get(name), schema.get(exclusive)
-    if isinstance(open_end, int | float) and not isinstance(open_end, bool):
-        return open_end + inside
-    return plain if isinstance(plain, int | float) and not isinstance(plain, bool) else None
+    """A bound that the schema sets, moved inside where it is itself excluded; bounds beyond 2^53 are not looked at."""
+    plain, open_end = _plain_number(schema.get(name)), _plain_number(schema.get(exclusive))
+    return plain if open_end is None else open_end + inside
+
+
+def _plain_number(value: Any) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 2**53 else None

@@ -110,7 +110,12 @@ class Transport:
             raise _unavailable() from None
         except aiohttp.ServerTimeoutError:
             raise _unavailable() from None
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        except aiohttp.ServerDisconnectedError as exc:
+            if not isinstance(exc.message, str):
+                # What had come of the head: the request was served, and must not be paid for twice.
+                raise _broken() from None
+            return None
+        except aiohttp.ClientOSError:
             return None
         except TimeoutError:
             raise times.error() from None

@@ -43,7 +43,9 @@ def of(status: int, error: Any = None, headers: dict[str, str] | None = None) ->
         (529, "provider_error"),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>sk-secret</html>", b'{"error":{"message":"sk-secret"}}', b"\xff", b"[1]"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>sk-secret</html>", b'{"error":{"message":"sk-secret"}}', b"\xff", b"[1]"]
+)
 def test_a_status_has_one_meaning(status: int, code: str, body: bytes) -> None:
     """Whatever the body; only an empty 413 means the context window."""
     error = error_of_answer(status, {}, body)
@@ -173,7 +175,9 @@ def test_an_error_under_status_200_is_seen(document: dict[str, Any], code: str) 
     assert "secret" not in str(error)
 
 
-@pytest.mark.parametrize("document", [None, [], "x", {}, {"error": None, "choices": []}, {"choices": [], "detail": "x"}])
+@pytest.mark.parametrize(
+    "document", [None, [], "x", {}, {"error": None, "choices": []}, {"choices": [], "detail": "x"}]
+)
 def test_an_answer_is_no_error(document: Any) -> None:
     """A null error among the fields means none."""
     assert error_of_document(document) is None

@@ -42,7 +42,9 @@ LEFT_OUT = {
     'tools { kind: TOOL_KIND_HOSTED name: "s" native_json: "{}" }': ["tools[0]"],
     'dialect: DIALECT_OPENAI_CHAT tools { kind: TOOL_KIND_HOSTED name: "s" native_json: "{}" }': [],
     'tools { name: "t" cache_breakpoint {} }': ["tools[0].cache_breakpoint"],
-    'messages { role: ROLE_ASSISTANT parts { reasoning { text: "a" } } parts { reasoning { text: "b" } } }': ["messages"],
+    'messages { role: ROLE_ASSISTANT parts { reasoning { text: "a" } } parts { reasoning { text: "b" } } }': [
+        "messages"
+    ],
     'messages { role: ROLE_TOOL parts { tool_result { call_id: "c" is_error: true } } }': ["messages[1]"],
     'messages { role: ROLE_USER parts { text { text: "a" } cache_breakpoint {} } }': [
         "messages[1].parts[0].cache_breakpoint"
@@ -78,8 +80,11 @@ REFUSED = {
         "unsupported_parameter",
         "messages[1].parts[0]",
     ),
-    'dialect: DIALECT_OPENAI_CHAT messages { role: ROLE_USER parts { reasoning { text: "a" } } parts { text { text: "a" } } '
-    'parts { file { url: "https://example.com" } } }': ("unsupported_parameter", "messages[1].content[1]"),
+    'dialect: DIALECT_OPENAI_CHAT messages { role: ROLE_USER parts { reasoning { text: "a" } } '
+    'parts { text { text: "a" } } parts { file { url: "https://example.com" } } }': (
+        "unsupported_parameter",
+        "messages[1].content[1]",
+    ),
     'messages { role: ROLE_USER parts { native { dialect: DIALECT_GEMINI type: "video" json: "{}" } } }': (
         "unsupported_parameter",
         "messages[1].parts[0]",

@@ -42,10 +42,14 @@ def failure(*packets: bytes) -> tuple[str, str]:
     """The code of a stream that fails, and the text that came before."""
     stream = decoder()
     events: list[pb.CompletionEvent] = []
-    with pytest.raises(GatewayError) as caught:
+
+    def run() -> None:
         for packet in packets:
-            events += stream.feed(packet)
-        events += stream.close()
+            events.extend(stream.feed(packet))
+        events.extend(stream.close())
+
+    with pytest.raises(GatewayError) as caught:
+        run()
     assert caught.value.origin == "provider"
     assert "finished" not in kinds(events)
     return caught.value.code, text(events)
