@@ -65,7 +65,7 @@ class GuardedConnector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        """Connect, and let go of a connection whose peer is refused; this is where aiohttp lets a connector be extended."""
+        """Connect, and let go of a connection whose peer is refused; aiohttp lets a connector be extended here."""
         protocol = await super()._create_connection(req, traces, timeout)
         try:
             self._check_peer(protocol)
