@@ -140,7 +140,9 @@ class Transport:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         head_bytes = sum(len(name) + len(value) for name, value in response.raw_headers)
         length = response.content_length
-        if encoding not in ("identity", "") or head_bytes > HEADER_BYTES:
+        packed = encoding not in ("identity", "")
+        # Of a refusal the status says enough, so its body may be unreadable.
+        if (packed and response.status == 200) or head_bytes > HEADER_BYTES:
             answer.close()
             raise _broken()
         if length is not None and length > self._answer_bytes:

@@ -186,6 +186,15 @@ async def test_a_redirect_is_an_answer_like_any_other(transport: Transport) -> N
         assert len(count.requests) == 1
 
 
+async def test_a_packed_refusal_is_still_told_by_its_status(transport: Transport) -> None:
+    """Proxies in between pack what they like."""
+    packed = good(b"\x1f\x8b", b"content-encoding: gzip\r\n").replace(b"200 OK", b"429 Too Many Requests")
+    async with server(packed) as (url, _):
+        answer = await post(transport, url)
+        assert (answer.status, await answer.read_beginning(100)) == (429, b"\x1f\x8b")
+        answer.close()
+
+
 async def test_cookies_are_forgotten(transport: Transport) -> None:
     """One caller's must not reach the next one's call."""
     async with server(good(extra=b"set-cookie: a=b; path=/\r\n"), good()) as (url, count):
