@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from tokendance.credentials import SECRET_LENGTH, check_form
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
@@ -27,7 +28,7 @@ from tokendance_server.domain.names import (
 from tokendance_server.domain.organizations import Organizations, in_scope
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import SECRET_LENGTH, PepperRing, check_form, mint
+from tokendance_server.domain.secrets import PepperRing, mint
 
 MOST_IN_PAGE = 1000
 _PAGE_SIZE = 100

@@ -1,65 +1,23 @@
-"""The secret of an API key: its form, its checksum, and its digest under a pepper."""
+"""The secret of an API key: how it is minted, and its digest under a pepper."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
-import zlib
 from collections.abc import Mapping
 
-from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import errors_pb2
-from tokendance_server.domain.lookalikes import API_KEY_PREFIX, misplaced
+from tokendance.credentials import API_KEY_PREFIX, base62, checksum
 
-SECRET_LENGTH = 53
-"""`tdk_`, 43 characters that hold 256 bits, and 6 that hold a CRC32 of all before them."""
-SECRET_PATTERN = "tdk_[0-9A-Za-z]{49}"  # noqa: S105 - the form of every secret, and no secret
-"""The published regular expression, for secret scanners."""
 DIGEST_BYTES = 32
 PEPPER_BYTES = 32
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_DIGITS = 43
-_CHECKSUM_DIGITS = 6
-_SECRET = re.compile(SECRET_PATTERN, re.ASCII)
 
 
 def mint() -> str:
     """Return a new secret of 256 random bits."""
-    unchecked = API_KEY_PREFIX + _base62(int.from_bytes(secrets.token_bytes(32)), _BODY_DIGITS)
-    return unchecked + _checksum(unchecked)
-
-
-def check_form(credential: str) -> None:
-    """Let a well-formed secret pass; asks no store.
-
-    Raises invalid_api_key where `tdk_…` was mistyped or cut, and else what `misplaced` says of the credential.
-    """
-    if not credential.startswith(API_KEY_PREFIX):
-        raise misplaced(credential)
-    if len(credential) != SECRET_LENGTH:
-        raise _invalid(
-            f"The TokenDance API key has {len(credential)} characters instead of {SECRET_LENGTH}; copy it whole.",
-        )
-    if _SECRET.fullmatch(credential) is None or not _checksum_holds(credential):
-        raise _invalid("The TokenDance API key is mistyped: its checksum does not hold; copy it again, whole.")
-
-
-def _checksum_holds(secret: str) -> bool:
-    return secret[-_CHECKSUM_DIGITS:] == _checksum(secret[:-_CHECKSUM_DIGITS])
-
-
-def _checksum(text: str) -> str:
-    return _base62(zlib.crc32(text.encode("ascii")), _CHECKSUM_DIGITS)
-
-
-def _base62(number: int, digits: int) -> str:
-    out = []
-    for _ in range(digits):
-        number, digit = divmod(number, 62)
-        out.append(_ALPHABET[digit])
-    return "".join(reversed(out))
+    unchecked = API_KEY_PREFIX + base62(int.from_bytes(secrets.token_bytes(32)), _BODY_DIGITS)
+    return unchecked + checksum(unchecked)
 
 
 class PepperRing:
@@ -113,7 +71,3 @@ def check_pepper(pepper_id: str, pepper: bytes) -> None:
         raise ValueError(f"the pepper {pepper_id!r} has {len(pepper)} bytes instead of {PEPPER_BYTES}")
     if len(set(pepper)) < PEPPER_BYTES // 4:
         raise ValueError(f"the pepper {pepper_id!r} is not random")
-
-
-def _invalid(message: str) -> GatewayError:
-    return GatewayError(errors_pb2.ERROR_REASON_INVALID_API_KEY, message, origin="caller")

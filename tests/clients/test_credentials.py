@@ -1,13 +1,16 @@
-"""What is told to people who send something else where an API key belongs."""
+"""The published form of an API key, and what is told to people who send something else in its place."""
 
 from __future__ import annotations
 
 import pytest
 
-from tokendance_server.domain.lookalikes import CredentialKind, misplaced, recognise
-from tokendance_server.domain.secrets import mint
+from tokendance.credentials import SECRET_LENGTH, CredentialKind, base62, check_form, checksum, misplaced, recognise
+from tokendance.errors import GatewayError
 
 JWT = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl"
+
+BODY = "tdk_" + base62(0x8F3A5C1D0E7B294610FEDCBA98765432123456789ABCDEF00F1E2D3C4B5A6978, 43)
+SECRET = BODY + checksum(BODY)
 
 CASES = [
     (JWT, CredentialKind.ID_TOKEN, "id_token_not_accepted"),
@@ -45,7 +48,7 @@ def test_a_credential_is_recognised_and_answered_by_its_own_code(
 
 def test_a_key_of_ours_is_recognised_even_when_it_is_broken() -> None:
     """What starts as ours is judged as ours."""
-    assert recognise(mint()) is CredentialKind.API_KEY
+    assert recognise(SECRET) is CredentialKind.API_KEY
     assert recognise("tdk_cut") is CredentialKind.API_KEY
 
 
@@ -61,3 +64,48 @@ def test_a_hostile_credential_is_judged_in_linear_time() -> None:
     """Thirty kilobytes of almost-tokens end at once; the test's own time limit is the bound."""
     for hostile in ("eyJ" + "." * 30_000, "eyJ" + "a." * 15_000, "your" + "-" * 30_000 + "\n", "x" * 30_000 + "!"):
         assert misplaced(hostile).spec.http_status == 401
+
+
+def test_a_known_secret_keeps_its_checksum() -> None:
+    """The form is published: what was minted once must pass for ever."""
+    check_form("tdk_" + "0" * 43 + "34XzlO")
+
+
+def test_a_whole_secret_passes() -> None:
+    """Its own checksum is all that the form asks for."""
+    check_form(SECRET)
+
+
+@pytest.mark.parametrize("position", range(4, SECRET_LENGTH))
+def test_one_wrong_character_anywhere_is_noticed_without_a_store(position: int) -> None:
+    """A mistyped secret fails by its checksum."""
+    other = "a" if SECRET[position] != "a" else "b"
+    with pytest.raises(GatewayError) as caught:
+        check_form(SECRET[:position] + other + SECRET[position + 1 :])
+    assert caught.value.code == "invalid_api_key"
+    assert "checksum" in caught.value.message
+
+
+def test_two_characters_swapped_are_noticed() -> None:
+    """The commonest slip of the hand fails too."""
+    assert SECRET[10] != SECRET[11]
+    with pytest.raises(GatewayError, match="checksum"):
+        check_form(SECRET[:10] + SECRET[11] + SECRET[10] + SECRET[12:])
+
+
+@pytest.mark.parametrize("cut", ["tdk_", SECRET[:-1], SECRET + "x", SECRET[:20]])
+def test_a_cut_or_lengthened_secret_is_told_its_length(cut: str) -> None:
+    """The message says how long the secret is and how long it should be."""
+    with pytest.raises(GatewayError) as caught:
+        check_form(cut)
+    assert caught.value.code == "invalid_api_key"
+    assert str(len(cut)) in caught.value.message
+    assert "53" in caught.value.message
+
+
+@pytest.mark.parametrize("strange", ["é", "\ud800", "\x00", " ", "\u0661"])
+def test_a_secret_of_the_right_length_with_foreign_characters_is_refused(strange: str) -> None:
+    """Only 62 letters and digits count; a lone surrogate must not blow up either."""
+    with pytest.raises(GatewayError) as caught:
+        check_form(SECRET[:-1] + strange)
+    assert caught.value.code == "invalid_api_key"

@@ -1,15 +1,28 @@
-"""What people send where an API key belongs: recognised by its form alone, and never quoted back."""
+"""Credentials by their form alone: the published form of an API key, and what people send in its place.
+
+Knows no store and sends nothing: the server refuses by it before it looks anything up, and a caller's tools say what is
+wrong before a secret leaves the machine. No credential is ever quoted back.
+"""
 
 from __future__ import annotations
 
 import enum
 import re
+import zlib
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 
 API_KEY_PREFIX = "tdk_"
+SECRET_LENGTH = 53
+"""`tdk_`, 43 characters that hold 256 bits, and 6 that hold a CRC32 of all before them."""
+SECRET_PATTERN = "tdk_[0-9A-Za-z]{49}"  # noqa: S105 - the form of every secret, and no secret
+"""The published regular expression, for secret scanners."""
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECKSUM_DIGITS = 6
+_SECRET = re.compile(SECRET_PATTERN, re.ASCII)
 
 # A header in base64url always starts so, because its JSON starts with `{"`; an encrypted token has five parts.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){2,4}", re.ASCII)
@@ -96,6 +109,43 @@ def misplaced(credential: str) -> GatewayError:
                 errors_pb2.ERROR_REASON_INVALID_API_KEY,
                 "The credential is not a TokenDance API key, which starts with tdk_ and has 53 characters.",
             )
+
+
+def check_form(credential: str) -> None:
+    """Let a well-formed secret pass; asks no store.
+
+    Raises invalid_api_key where `tdk_…` was mistyped or cut, and else what `misplaced` says of the credential.
+    """
+    if not credential.startswith(API_KEY_PREFIX):
+        raise misplaced(credential)
+    if len(credential) != SECRET_LENGTH:
+        raise _error(
+            errors_pb2.ERROR_REASON_INVALID_API_KEY,
+            f"The TokenDance API key has {len(credential)} characters instead of {SECRET_LENGTH}; copy it whole.",
+        )
+    if _SECRET.fullmatch(credential) is None or not _checksum_holds(credential):
+        raise _error(
+            errors_pb2.ERROR_REASON_INVALID_API_KEY,
+            "The TokenDance API key is mistyped: its checksum does not hold; copy it again, whole.",
+        )
+
+
+def checksum(text: str) -> str:
+    """Return the six characters that end a secret, from the ASCII characters before them."""
+    return base62(zlib.crc32(text.encode("ascii")), _CHECKSUM_DIGITS)
+
+
+def base62(number: int, digits: int) -> str:
+    """Return a number from 0 in exactly so many digits of base 62; what does not fit is cut off at the front."""
+    out = []
+    for _ in range(digits):
+        number, digit = divmod(number, 62)
+        out.append(_ALPHABET[digit])
+    return "".join(reversed(out))
+
+
+def _checksum_holds(secret: str) -> bool:
+    return secret[-_CHECKSUM_DIGITS:] == checksum(secret[:-_CHECKSUM_DIGITS])
 
 
 def _error(reason: ErrorReason.ValueType, message: str) -> GatewayError:
