@@ -15,6 +15,7 @@ from tokendance_server.providers.openai.capabilities import CAPABILITIES, check_
 from tokendance_server.providers.openai.embeddings import read_embeddings, write_embeddings
 from tokendance_server.providers.openai.errors import error_of_answer, error_of_document
 from tokendance_server.providers.openai.gaps import find_gaps
+from tokendance_server.providers.openai.plain_answer import read_plain
 from tokendance_server.providers.openai.request import write_request
 from tokendance_server.providers.openai.stream import OpenAIStreamDecoder
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
@@ -58,7 +59,7 @@ class OpenAICodec:
 
     def decode_completion(self, body: bytes, request: pb.CompletionRequest) -> pb.Completion:
         """Read a whole answer. Raises provider_error, or the error that it holds."""
-        return read_answer(body, request, self._mint)
+        return read_plain(body, request) or read_answer(body, request, self._mint)
 
     def stream_decoder(self, request: pb.CompletionRequest) -> OpenAIStreamDecoder:
         """Return a decoder for one streamed answer to `request`."""
