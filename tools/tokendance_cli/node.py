@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -66,7 +67,8 @@ class Node:
             raise
 
     async def stop(self, grace_s: float) -> None:
-        """Let what runs end within `grace_s` seconds, callers' side first; then cut it. May be repeated."""
+        """Let what runs end within `grace_s` seconds in all, callers' side first; then cut it. May be repeated."""
+        cut_at = time.monotonic() + grace_s
         # Known to load balancers from the first moment on, not only when callers are gone.
         self._stopping = True
         if self._facade is not None:
@@ -79,7 +81,7 @@ class Node:
             await self._channel.close()
             self._channel = None
         if self._server is not None:
-            await self._server.stop(grace_s)
+            await self._server.stop(max(0.0, cut_at - time.monotonic()))
             self._server = None
 
     async def _start_server(self) -> None:
