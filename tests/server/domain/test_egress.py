@@ -28,7 +28,8 @@ LOOPBACK_FORMS = [
     "[0:0:0:0:0:ffff:7f00:1]", "[::7f00:1]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "[::1%25lo]", "[::1%lo]",
     "[::ffff:127.1]", "localhost", "LOCALHOST", "localhost.", "api.localhost", "localhost.localdomain",
     "ip6-localhost", "%31%32%37.0.0.1", "127%2e0%2e0%2e1", "127.0.0.1%00.example.com", "%6cocalhost",
-    "\uff11\uff12\uff17.0.0.1", "127。0。0。1", "①②⑦.0.0.1", "ⓛocalhost", "localhost\u00ad", "lo\u200bcalhost", "127.0.0.1\u3002",
+    "\uff11\uff12\uff17.0.0.1", "127。0。0。1", "①②⑦.0.0.1", "ⓛocalhost", "localhost\u00ad", "lo\u200bcalhost",
+    "127.0.0.1\u3002",
 ]  # fmt: skip
 PRIVATE_FORMS = [
     "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "192.168.255.255", "100.64.0.1",

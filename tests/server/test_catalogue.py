@@ -1,0 +1,65 @@
+"""From settings to the catalogue: what a node will not start with."""
+
+from pathlib import Path
+
+import pytest
+
+from tokendance_server.catalogue import build_providers
+from tokendance_server.config import EgressSettings, ProviderSettings
+from tokendance_server.startup import StartupError
+
+
+def _providers(**base_urls: str) -> list[ProviderSettings]:
+    return [ProviderSettings(name=name, kind="openai", base_url=url) for name, url in base_urls.items()]
+
+
+def test_every_provider_at_an_address_that_may_not_be_reached_is_named(tmp_path: Path) -> None:
+    """All at once, each with what would open it, and no other provider with them."""
+    settings = _providers(
+        vllm="http://10.0.0.5:8000/v1",
+        ollama="http://localhost:11434/v1",
+        odd="http://0x7f.1/",
+        fine="https://a.example",
+    )
+    with pytest.raises(StartupError) as caught:
+        build_providers(settings, tmp_path, EgressSettings().policy(loopback_only=False))
+    told = str(caught.value)
+    assert "provider 'vllm': base_url: 10.0.0.5 is a private address" in told
+    assert "allow_private in [server.egress]" in told
+    assert "provider 'ollama': base_url: 127.0.0.1 is a loopback address" in told
+    assert "allow_loopback = true in [server.egress]" in told
+    assert "provider 'odd': base_url: " in told
+    assert "'fine'" not in told
+
+
+def test_a_base_url_that_holds_a_password_is_refused_without_it(tmp_path: Path) -> None:
+    """The message goes to the log of the start."""
+    with pytest.raises(StartupError) as caught:
+        build_providers(
+            _providers(acme="https://me:canary@a.example"), tmp_path, EgressSettings().policy(loopback_only=False)
+        )
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:11434/v1", "http://127.0.0.1:1/v1", "http://[::1]:1/v1"])
+def test_a_node_on_loopback_may_use_this_machine(tmp_path: Path, url: str) -> None:
+    """Nobody else reaches it, so nobody else reaches this machine through it."""
+    settings = _providers(ollama=url)
+    assert "ollama" in build_providers(settings, tmp_path, EgressSettings().policy(loopback_only=True))
+
+
+def test_the_operator_has_the_last_word_on_loopback(tmp_path: Path) -> None:
+    """In both directions."""
+    settings = _providers(ollama="http://localhost:11434/v1")
+    opened = EgressSettings(allow_loopback=True).policy(loopback_only=False)
+    assert "ollama" in build_providers(settings, tmp_path, opened)
+    with pytest.raises(StartupError):
+        build_providers(settings, tmp_path, EgressSettings(allow_loopback=False).policy(loopback_only=True))
+
+
+def test_a_private_network_is_reached_when_it_is_opened(tmp_path: Path) -> None:
+    """By the operator's configuration, and no further than it says."""
+    policy = EgressSettings(allow_private=("10.0.0.0/24", "fd12::/16")).policy(loopback_only=False)
+    assert len(build_providers(_providers(a="http://10.0.0.5/v1", b="http://[fd12::1]/v1"), tmp_path, policy)) == 2
+    with pytest.raises(StartupError, match=r"10\.0\.1\.5"):
+        build_providers(_providers(a="http://10.0.1.5/v1"), tmp_path, policy)
