@@ -25,7 +25,7 @@ _REASON_OF_STATUS: dict[int, ErrorReason.ValueType] = {
     5: errors_pb2.ERROR_REASON_NOT_FOUND,
     6: errors_pb2.ERROR_REASON_ALREADY_EXISTS,
     7: errors_pb2.ERROR_REASON_PERMISSION_DENIED,
-    8: errors_pb2.ERROR_REASON_GATEWAY_OVERLOADED,
+    8: errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,  # all refusals of ours are typed; gRPC's own are about sizes
     9: errors_pb2.ERROR_REASON_FAILED_PRECONDITION,
     10: errors_pb2.ERROR_REASON_VERSION_CONFLICT,
     12: errors_pb2.ERROR_REASON_UNIMPLEMENTED,

@@ -14,7 +14,7 @@ import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
-from tokendance_facade.dialects.documents import Document, add_extra, dump_text, read_object
+from tokendance_facade.dialects.documents import Document, add_extra, answer_id, dump_text, read_object
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, decode_stream
 from tokendance_facade.dialects.usage import FINISH_REASONS, usage_document
 
@@ -69,7 +69,7 @@ def decode(body: bytes) -> TextCall:
 def encode(completion: pb.Completion, *, echo: str = "") -> bytes:
     """Return the body of a whole answer."""
     document: Document = {
-        "id": completion.id,
+        "id": answer_id(completion.id, "cmpl-"),
         "object": "text_completion",
         "created": completion.created,
         "model": completion.model,
@@ -135,7 +135,7 @@ class TextStreamEncoder:
     def _start(self, started: pb.Started) -> None:
         self._started = started
         self._head = {
-            "id": started.id,
+            "id": answer_id(started.id, "cmpl-"),
             "object": "text_completion",
             "created": started.created,
             "model": started.model,

@@ -66,3 +66,8 @@ def add_extra(document: Document, extra_json: str) -> None:
 
 def _invalid_json(message: str, param: str | None = None) -> GatewayError:
     return GatewayError(errors_pb2.ERROR_REASON_INVALID_JSON, message, param=param, origin="caller")
+
+
+def answer_id(canonical: str, prefix: str) -> str:
+    """Return the gateway's id of an answer as a dialect writes it: `cmpl_01…` is `chatcmpl-01…` or `cmpl-01…`."""
+    return prefix + canonical.removeprefix("cmpl_") if canonical.startswith("cmpl_") else canonical

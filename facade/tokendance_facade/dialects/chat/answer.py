@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
-from tokendance_facade.dialects.documents import Document, add_extra
+from tokendance_facade.dialects.documents import Document, add_extra, answer_id
 from tokendance_facade.dialects.media import data_url, encode_base64
 from tokendance_facade.dialects.usage import FINISH_REASONS, SHOWS_NATIVE, usage_document
 
@@ -16,7 +16,7 @@ def encode(completion: pb.Completion, *, function_call: bool = False) -> bytes:
     """Return the body. `function_call` answers calls in the deprecated form."""
     same_dialect = completion.dialect == pb.DIALECT_OPENAI_CHAT
     document: Document = {
-        "id": completion.id,
+        "id": answer_id(completion.id, "chatcmpl-"),
         "object": "chat.completion",
         "created": completion.created,
         "model": completion.model,

@@ -8,7 +8,7 @@ import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects.chat.answer import annotation, finish_word, image_document, logprobs_document
-from tokendance_facade.dialects.documents import Document, add_extra, extra_fields
+from tokendance_facade.dialects.documents import Document, add_extra, answer_id, extra_fields
 from tokendance_facade.dialects.media import encode_base64
 from tokendance_facade.dialects.usage import SHOWS_NATIVE, usage_document
 
@@ -89,7 +89,7 @@ class ChatStreamEncoder:
     def _start(self, started: pb.Started) -> None:
         self._started = started
         document: Document = {
-            "id": started.id,
+            "id": answer_id(started.id, "chatcmpl-"),
             "object": "chat.completion.chunk",
             "created": started.created,
             "model": started.model,
