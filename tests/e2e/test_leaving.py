@@ -64,7 +64,7 @@ async def test_leaving_a_stream_over_grpc(node: Node, upstream: Upstream) -> Non
         assert (await call.read()).events
         assert not left(upstream, LONG)
         call.cancel()
-        until(lambda: left(upstream, LONG), NOTICED_S)
+        await asyncio.to_thread(until, lambda: left(upstream, LONG), NOTICED_S)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -9,19 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-import grpc
-import grpc.aio
 import pytest
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
-from tests.e2e.calls import completion_request, rest, rpc
+from tests.e2e.calls import rest, rpc
 from tests.e2e.nodes import BODY_LIMIT_BYTES, Node
 from tests.e2e.upstream import until
-
-from tokendance.gateway.v1 import caller_pb2, errors_pb2, keys_service_pb2, models_service_pb2
-from tokendance.gateway.v1 import completions_service_pb2 as completions
-from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
-from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
-from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
 
 SOFTWARE = re.compile(r"aiohttp|python|cpython|uvloop|grpc|nginx|openai|simulator|canary", re.IGNORECASE)
 REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
@@ -137,59 +128,6 @@ async def test_metrics_count_requests_by_bounded_labels(node: Node) -> None:
         "tokendance_upstream_latency_seconds",
     ):
         assert name in text
-
-
-async def test_admin_rpcs_are_out_of_reach_over_tcp(node: Node) -> None:
-    """An API key calls models only: administration over TCP is refused, with and without it."""
-    async with grpc.aio.insecure_channel(node.grpc) as channel:
-        for metadata, reason in (
-            ((("authorization", f"Bearer {node.api_key}"),), "API_KEY_NOT_ACCEPTED"),
-            ((), "MISSING_API_KEY"),
-        ):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await KeysServiceStub(channel).ListKeys(
-                    keys_service_pb2.ListKeysRequest(parent="organizations/-"), metadata=metadata
-                )
-            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
-            assert reason_of(caught.value) == reason
-
-
-def reason_of(failure: grpc.aio.AioRpcError) -> str:
-    """The reason in the details of a failure."""
-    pairs: dict[str, Any] = dict(failure.trailing_metadata())
-    info = error_details_pb2.ErrorInfo()
-    status_pb2.Status.FromString(pairs["grpc-status-details-bin"]).details[0].Unpack(info)
-    return str(info.reason)
-
-
-async def test_models_over_grpc(node: Node) -> None:
-    """The public view of the models is the one of REST."""
-    metadata = (("authorization", f"Bearer {node.api_key}"),)
-    async with grpc.aio.insecure_channel(node.grpc) as channel:
-        stub = ModelsServiceStub(channel)
-        answer = await stub.ListModels(models_service_pb2.ListModelsRequest(page_size=1000), metadata=metadata)
-    listed = json.loads((await ask(f"{node.base_url}/models", key=node.api_key))[2])["data"]
-    assert len(answer.models) == len(listed)
-    assert {model["id"] for model in listed} >= {"demo-echo", "acme/sim"}
-
-
-async def test_assertions_of_callers_are_not_believed(node: Node) -> None:
-    """Who is not the facade cannot say on which surface or from where a call came."""
-    forged = caller_pb2.CallerAssertion(request_id="req_forgedforgedforgedforged00", surface=errors_pb2.SURFACE_CHAT)
-    metadata = (
-        ("authorization", f"Bearer {node.api_key}"),
-        ("x-tokendance-caller-bin", forged.SerializeToString()),
-    )
-    request = completions.CreateCompletionRequest(completion=completion_request("sim"))
-    async with grpc.aio.insecure_channel(node.grpc) as channel:
-        call = CompletionsServiceStub(channel).CreateCompletion(request, metadata=metadata)
-        await call
-        request_id = str(dict(await call.trailing_metadata())["x-request-id"])
-    assert request_id != forged.request_id
-    until(lambda: bool(lines_of(node, request_id)))
-    (line,) = lines_of(node, request_id)
-    assert line["surface"] == "grpc"
-    assert forged.request_id not in node.text
 
 
 def lines_of(node: Node, request_id: str) -> list[Any]:

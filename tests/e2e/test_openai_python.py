@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from tests.e2e.fault_table import SENTENCE
 from tests.e2e.nodes import BODY_LIMIT_BYTES, PROVIDER_KEY, Node
 from tests.e2e.operator_cli import create_key
-from tests.e2e.upstream import Upstream
+from tests.e2e.upstream import Upstream, until
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PARAMETERS: dict[str, object] = {
@@ -349,6 +349,7 @@ def test_final_errors_are_not_retried(node: Node) -> None:
         pytest.raises(openai.AuthenticationError),
     ):
         client.chat.completions.create(model="sim", messages=HELLO)
+    until(lambda: refusals(node, "invalid_api_key") > before)
     assert refusals(node, "invalid_api_key") == before + 1
 
 
