@@ -220,6 +220,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """This node of the gateway is shutting down."""
     ERROR_REASON_FAILED_PRECONDITION: _ErrorReason.ValueType  # 74
     """The resource is in a state that does not allow this change."""
+    ERROR_REASON_KEY_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 75
+    """Keys cannot be checked now: this node lost sight of what changed, so it lets nobody in."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The name without its prefix is ErrorInfo.reason, with the domain `gateway.tokendance`."""
@@ -322,6 +324,8 @@ ERROR_REASON_SERVICE_STOPPING: ErrorReason.ValueType  # 73
 """This node of the gateway is shutting down."""
 ERROR_REASON_FAILED_PRECONDITION: ErrorReason.ValueType  # 74
 """The resource is in a state that does not allow this change."""
+ERROR_REASON_KEY_STORE_UNAVAILABLE: ErrorReason.ValueType  # 75
+"""Keys cannot be checked now: this node lost sight of what changed, so it lets nobody in."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

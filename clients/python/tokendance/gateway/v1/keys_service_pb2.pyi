@@ -581,11 +581,14 @@ class UpdateKeyRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> Global___Key:
-        """The key with its new values; `name` tells which."""
+        """The key with its new values; `name` tells which. Where `etag` is set, only that version is changed."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, at least one."""
+        """The fields to change, at least one: purpose, owner, team, quota, rotation, rotation.period,
+        rotation.responsible, expire_time, allowed_models, allowed_networks, labels, excluded_route_tags. A field named
+        here and absent from the key is cleared.
+        """
 
     def __init__(
         self,
@@ -643,7 +646,7 @@ class RotateKeyRequest(_message.Message):
     """Makes a repeat harmless: at most 128 characters."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """How long the old secret still works, 0 s to 30 days. Absent: 24 hours."""
+        """How long the old secret still works, 0 s to 30 days in whole seconds. Absent: 24 hours."""
 
     def __init__(
         self,

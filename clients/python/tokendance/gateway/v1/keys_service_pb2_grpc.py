@@ -140,16 +140,18 @@ class KeysServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateKey(self, request, context):
-        """Changes what the update mask names.
-        Errors include: version_conflict.
+        """Changes what the update mask names, on every node within one second.
+        Errors include: version_conflict, failed_precondition (the key is revoked).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RotateKey(self, request, context):
-        """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins.
-        Errors include: version_conflict, failed_precondition.
+        """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins: while the
+        overlap of an earlier one runs, only a call with the key's etag or without an overlap rotates again.
+        Idempotent by `request_id`: a repeat returns the key without secret.
+        Errors include: version_conflict, failed_precondition, idempotency_conflict.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,7 +165,7 @@ class KeysServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SuspendKey(self, request, context):
-        """Stops a key until it is resumed. Idempotent.
+        """Stops a key until it is resumed, on every node within one second. Idempotent.
         Errors include: failed_precondition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,17 +46,19 @@ class KeysServiceStub:
     ListKeys: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.ListKeysRequest, _keys_service_pb2.ListKeysResponse]
     """Lists keys, newest first."""
     UpdateKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.UpdateKeyRequest, _keys_service_pb2.UpdateKeyResponse]
-    """Changes what the update mask names.
-    Errors include: version_conflict.
+    """Changes what the update mask names, on every node within one second.
+    Errors include: version_conflict, failed_precondition (the key is revoked).
     """
     RotateKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.RotateKeyRequest, _keys_service_pb2.RotateKeyResponse]
-    """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins.
-    Errors include: version_conflict, failed_precondition.
+    """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins: while the
+    overlap of an earlier one runs, only a call with the key's etag or without an overlap rotates again.
+    Idempotent by `request_id`: a repeat returns the key without secret.
+    Errors include: version_conflict, failed_precondition, idempotency_conflict.
     """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.RevokeKeyRequest, _keys_service_pb2.RevokeKeyResponse]
     """Ends a key for good, on every node within one second. Idempotent."""
     SuspendKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.SuspendKeyRequest, _keys_service_pb2.SuspendKeyResponse]
-    """Stops a key until it is resumed. Idempotent.
+    """Stops a key until it is resumed, on every node within one second. Idempotent.
     Errors include: failed_precondition.
     """
     ResumeKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.ResumeKeyRequest, _keys_service_pb2.ResumeKeyResponse]
@@ -100,17 +102,19 @@ class KeysServiceAsyncStub(KeysServiceStub):
     ListKeys: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.ListKeysRequest, _keys_service_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists keys, newest first."""
     UpdateKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.UpdateKeyRequest, _keys_service_pb2.UpdateKeyResponse]  # type: ignore[assignment]
-    """Changes what the update mask names.
-    Errors include: version_conflict.
+    """Changes what the update mask names, on every node within one second.
+    Errors include: version_conflict, failed_precondition (the key is revoked).
     """
     RotateKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.RotateKeyRequest, _keys_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
-    """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins.
-    Errors include: version_conflict, failed_precondition.
+    """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins: while the
+    overlap of an earlier one runs, only a call with the key's etag or without an overlap rotates again.
+    Idempotent by `request_id`: a repeat returns the key without secret.
+    Errors include: version_conflict, failed_precondition, idempotency_conflict.
     """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.RevokeKeyRequest, _keys_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Ends a key for good, on every node within one second. Idempotent."""
     SuspendKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.SuspendKeyRequest, _keys_service_pb2.SuspendKeyResponse]  # type: ignore[assignment]
-    """Stops a key until it is resumed. Idempotent.
+    """Stops a key until it is resumed, on every node within one second. Idempotent.
     Errors include: failed_precondition.
     """
     ResumeKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.ResumeKeyRequest, _keys_service_pb2.ResumeKeyResponse]  # type: ignore[assignment]
@@ -175,8 +179,8 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_service_pb2.UpdateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.UpdateKeyResponse, _abc.Awaitable[_keys_service_pb2.UpdateKeyResponse]]:
-        """Changes what the update mask names.
-        Errors include: version_conflict.
+        """Changes what the update mask names, on every node within one second.
+        Errors include: version_conflict, failed_precondition (the key is revoked).
         """
 
     @_abc_1.abstractmethod
@@ -185,8 +189,10 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_service_pb2.RotateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.RotateKeyResponse, _abc.Awaitable[_keys_service_pb2.RotateKeyResponse]]:
-        """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins.
-        Errors include: version_conflict, failed_precondition.
+        """Mints a new secret and lets the old one live for the overlap. One of two rotations at once wins: while the
+        overlap of an earlier one runs, only a call with the key's etag or without an overlap rotates again.
+        Idempotent by `request_id`: a repeat returns the key without secret.
+        Errors include: version_conflict, failed_precondition, idempotency_conflict.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +209,7 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_service_pb2.SuspendKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.SuspendKeyResponse, _abc.Awaitable[_keys_service_pb2.SuspendKeyResponse]]:
-        """Stops a key until it is resumed. Idempotent.
+        """Stops a key until it is resumed, on every node within one second. Idempotent.
         Errors include: failed_precondition.
         """
 
