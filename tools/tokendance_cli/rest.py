@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from tokendance_cli.failures import FAILED, UNREACHABLE, USAGE, CommandError
+from tokendance_cli.reach import explain
 
 DEFAULT_BASE_URL = "https://api.vectorcontrol.tech/v1"
 # The gateway sends a sign of life every 15 seconds, also while it waits.
@@ -62,72 +61,38 @@ class Holder:
             yield self._events(response), request_id
 
     def _events(self, response: HTTPResponse) -> Iterator[str]:
-        data: list[str] = []
         with self._reaching():
-            while raw := response.readline(_LINE_BYTES):
-                line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                if line.startswith("data:"):
-                    data.append(line[5:].removeprefix(" "))
-                elif not line and data:
-                    yield "\n".join(data)
-                    data = []
+            yield from events_of(response)
 
     @contextmanager
     def _open(self, path: str, body: dict[str, Any] | None) -> Iterator[HTTPResponse]:
-        request = urllib.request.Request(  # noqa: S310 - holder() lets only http and https through
-            self.base_url + path,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {self.api_key}",
-                "Content-Type": "application/json",
-                "User-Agent": "tokendance-cli",
-            },
-        )
-        opener = urllib.request.build_opener(_NoRedirects)
-        try:
-            with self._reaching():
-                response = opener.open(request, timeout=_SILENCE_S)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from error
+        with self._reaching():
+            response = send(self.base_url + path, self.api_key, body, timeout_s=_SILENCE_S)
         with response:
+            if response.status >= 300:
+                raise self._refused(response)
             yield response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Turn what the network does wrong into one line. HTTPError is an answer and passes through."""
+        """Turn what the network does wrong into one line."""
         try:
             yield
-        except urllib.error.HTTPError:
-            raise
         except (OSError, HTTPException) as error:
-            cause = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise self._unreachable(cause) from error
+            trouble = explain(error, self.base_url, _SILENCE_S)
+            raise CommandError(
+                f"The gateway at {self.base_url} cannot be reached: {trouble.why}.",
+                *trouble.hints,
+                exit_code=UNREACHABLE,
+            ) from error
 
-    def _unreachable(self, cause: object) -> CommandError:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            why = f"its certificate is not trusted ({cause.verify_message})"
-        elif isinstance(cause, TimeoutError):
-            why = f"nothing was heard for {_SILENCE_S} seconds"
-        elif isinstance(cause, socket.gaierror):
-            why = "its name is not known"
-        else:
-            why = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
-        return CommandError(
-            f"The gateway at {self.base_url} cannot be reached: {why}.",
-            "Check TOKENDANCE_BASE_URL (or --base-url) and the network.",
-            exit_code=UNREACHABLE,
-        )
-
-    def _refused(self, error: urllib.error.HTTPError) -> CommandError:
-        request_id = error.headers.get("x-request-id")
+    def _refused(self, response: HTTPResponse) -> CommandError:
+        request_id = response.headers.get("x-request-id")
         with self._reaching():
-            body = error.read(_ERROR_BYTES)
-        try:
-            told = json.loads(body)["error"]
-        except (ValueError, LookupError, TypeError):
-            return self._not_ours(error.code, request_id)
-        return refusal(told, error.headers.get("x-tokendance-error-code"), request_id)
+            told = error_of(response)
+        if told is None:
+            return self._not_ours(response.status, request_id)
+        return refusal(told, response.headers.get("x-tokendance-error-code"), request_id)
 
     def _not_ours(self, status: int, request_id: str | None) -> CommandError:
         return CommandError(
@@ -137,31 +102,84 @@ class Holder:
         )
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(  # noqa: PLR0917 - urllib's own signature
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
+class _EveryAnswer(urllib.request.HTTPErrorProcessor):
+    """Takes every status for an answer. No redirect is followed, because urllib makes them out of errors."""
+
+    def http_response(self, request: urllib.request.Request, response: HTTPResponse) -> HTTPResponse:
+        return response
+
+    https_response = http_response
+
+
+def send(url: str, api_key: str, body: dict[str, Any] | None, *, timeout_s: float) -> HTTPResponse:
+    """Send one request and return the answer, whatever its status; the caller closes it.
+
+    GET where there is no body, without a credential where `api_key` is empty. Raises OSError and HTTPException.
+    """
+    headers = {"Content-Type": "application/json", "User-Agent": "tokendance-cli"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 - base_url_of lets only http and https through
+    opener = urllib.request.build_opener(_EveryAnswer)
+    response = opener.open(request, timeout=timeout_s)
+    assert isinstance(response, HTTPResponse)
+    return response
+
+
+def events_of(response: HTTPResponse) -> Iterator[str]:
+    """Yield the data of server-sent events as they come."""
+    data: list[str] = []
+    while raw := response.readline(_LINE_BYTES):
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+
+
+def error_of(response: HTTPResponse) -> Any:
+    """Return the `error` object of an answer's body, or None where it has none."""
+    try:
+        return json.loads(response.read(_ERROR_BYTES))["error"]
+    except (ValueError, LookupError, TypeError):
         return None
+
+
+def base_url_of(given: str | None) -> str:
+    """Return the base URL from flag, environment or default, without a slash at its end; raises CommandError."""
+    url = (given or os.environ.get("TOKENDANCE_BASE_URL") or DEFAULT_BASE_URL).strip().rstrip("/")
+    looks = f"It looks like {DEFAULT_BASE_URL}; check TOKENDANCE_BASE_URL or --base-url."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise CommandError("The base URL cannot be read.", looks, exit_code=USAGE) from error
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not shown: what stands in such places is often a secret.
+        raise CommandError(
+            "The base URL holds more than an address: a user, a query or a fragment.", looks, exit_code=USAGE
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
+        raise CommandError(f"{url!r} is no base URL.", looks, exit_code=USAGE)
+    return url
+
+
+def api_key_of(key_file: Path | None) -> str:
+    """Return the API key from its file or the environment as it stands there, perhaps empty; raises CommandError."""
+    if key_file is None:
+        return os.environ.get("TOKENDANCE_API_KEY", "")
+    try:
+        return key_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"The key file {key_file} cannot be read: {error}.", exit_code=USAGE) from error
 
 
 def holder(base_url: str | None, key_file: Path | None) -> Holder:
     """Return the holder from flags and environment; raises CommandError where there is no key."""
-    url = (base_url or os.environ.get("TOKENDANCE_BASE_URL") or DEFAULT_BASE_URL).strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise CommandError(
-            f"{url!r} is no base URL.",
-            f"It looks like {DEFAULT_BASE_URL}; check TOKENDANCE_BASE_URL or --base-url.",
-            exit_code=USAGE,
-        )
-    if key_file is not None:
-        try:
-            key = key_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"The key file {key_file} cannot be read: {error}.", exit_code=USAGE) from error
-    else:
-        key = os.environ.get("TOKENDANCE_API_KEY", "")
-    key = key.strip()
+    url = base_url_of(base_url)
+    key = api_key_of(key_file).strip()
     if not key:
         raise CommandError(
             "There is no API key.",
