@@ -45,5 +45,6 @@ class Upstream(Protocol):
     def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
         """Tell what of a request this upstream would leave out, without calling it.
 
-        Raises unsupported_parameter, naming the field, where leaving it out would change the answer.
+        Raises unsupported_parameter, naming the field, where leaving it out would change the answer. It is asked once
+        before each call: `complete` and `stream` rely on it.
         """

@@ -41,7 +41,7 @@ class Codec(Protocol):
     def encode_completion(
         self, request: completion_pb2.CompletionRequest, model: str, *, stream: bool
     ) -> UpstreamRequest:
-        """Write the request for the upstream's model."""
+        """Write the request for the upstream's model. Only what `warnings` has let pass may be written."""
 
     def decode_completion(self, body: bytes, request: completion_pb2.CompletionRequest) -> completion_pb2.Completion:
         """Read a whole answer to `request`, whose size stands in for counts that are missing. Raises provider_error."""
