@@ -17,6 +17,7 @@ class SqlOrganizationStore:
 
     async def add_first(self, organization: Organization, team: Team, member: Member) -> bool:
         async with self._database.transaction() as connection:
+            await self._database.lock(connection, "first organization")
             if (await connection.execute(select(exists(select(organizations.c.id))))).scalar():
                 return False
             await connection.execute(organizations.insert(), _organization_row(organization))

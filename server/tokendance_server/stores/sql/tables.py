@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -53,11 +54,30 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Text(TypeDecorator[str]):
+    """A text of so many characters at most. PostgreSQL keeps no NUL: there it becomes U+FFFD, and nothing is found."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return what can be kept."""
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+schema_info = Table(
+    "schema_info",
+    metadata,
+    Column("oldest_code_version", String(40), nullable=False),
+)
+
 organizations = Table(
     "organizations",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("display_name", String(200), nullable=False),
+    Column("id", Text(40), primary_key=True),
+    Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
 )
 
@@ -65,8 +85,8 @@ teams = Table(
     "teams",
     metadata,
     Column("organization_id", ForeignKey("organizations.id"), primary_key=True),
-    Column("id", String(40), primary_key=True),
-    Column("display_name", String(200), nullable=False),
+    Column("id", Text(40), primary_key=True),
+    Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
 )
 
@@ -74,8 +94,8 @@ members = Table(
     "members",
     metadata,
     Column("organization_id", ForeignKey("organizations.id"), primary_key=True),
-    Column("id", String(40), primary_key=True),
-    Column("display_name", String(200), nullable=False),
+    Column("id", Text(40), primary_key=True),
+    Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
 )
 
@@ -83,18 +103,18 @@ keys = Table(
     "keys",
     metadata,
     Column("organization_id", ForeignKey("organizations.id"), primary_key=True),
-    Column("id", String(40), primary_key=True),
-    Column("purpose", String(200), nullable=False),
-    Column("owner_id", String(40), nullable=False),
-    Column("team_id", String(40), nullable=False),
-    Column("quota_inherited_from", String(200), nullable=False),
+    Column("id", Text(40), primary_key=True),
+    Column("purpose", Text(200), nullable=False),
+    Column("owner_id", Text(40), nullable=False),
+    Column("team_id", Text(40), nullable=False),
+    Column("quota_inherited_from", Text(200), nullable=False),
     Column("quota_limits", JSON, nullable=False),
     Column("rotation_period_s", BigInteger, nullable=False),
-    Column("rotation_responsible_id", String(40), nullable=False),
+    Column("rotation_responsible_id", Text(40), nullable=False),
     Column("rotation_due_time", Instant, nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("secret_prefix", String(10), nullable=False),
-    Column("secret_suffix", String(10), nullable=False),
+    Column("state", Text(20), nullable=False),
+    Column("secret_prefix", Text(10), nullable=False),
+    Column("secret_suffix", Text(10), nullable=False),
     Column("expire_time", Instant),
     Column("allowed_models", JSON, nullable=False),
     Column("allowed_networks", JSON, nullable=False),
@@ -118,10 +138,10 @@ keys = Table(
 key_secrets = Table(
     "key_secrets",
     metadata,
-    Column("organization_id", String(40), primary_key=True),
-    Column("key_id", String(40), primary_key=True),
+    Column("organization_id", Text(40), primary_key=True),
+    Column("key_id", Text(40), primary_key=True),
     Column("digest", LargeBinary(32), primary_key=True),
-    Column("pepper_id", String(40), nullable=False),
+    Column("pepper_id", Text(40), nullable=False),
     Column("create_time", Instant, nullable=False),
     Column("expire_time", Instant),
     ForeignKeyConstraint(["organization_id", "key_id"], ["keys.organization_id", "keys.id"]),
@@ -131,9 +151,53 @@ key_secrets = Table(
 key_creates = Table(
     "key_creates",
     metadata,
-    Column("organization_id", String(40), primary_key=True),
-    Column("request_id", String(128), primary_key=True),
-    Column("key_id", String(40), nullable=False),
+    Column("organization_id", Text(40), primary_key=True),
+    Column("request_id", Text(128), primary_key=True),
+    Column("key_id", Text(40), nullable=False),
     Column("fingerprint", LargeBinary(32), nullable=False),
     ForeignKeyConstraint(["organization_id", "key_id"], ["keys.organization_id", "keys.id"]),
+)
+
+key_rotations = Table(
+    "key_rotations",
+    metadata,
+    Column("organization_id", Text(40), primary_key=True),
+    Column("request_id", Text(128), primary_key=True),
+    Column("key_id", Text(40), nullable=False),
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("old_secret_expire_time", Instant, nullable=False),
+    ForeignKeyConstraint(["organization_id", "key_id"], ["keys.organization_id", "keys.id"]),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    # Given by the writer, not by the database: a number that a rollback leaves unused would look like a lost change.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text(20), nullable=False),
+    # No reference: a change outlives what it tells of.
+    Column("organization_id", Text(40), nullable=False),
+    Column("name", Text(400), nullable=False),
+    Column("time", Instant, nullable=False),
+)
+
+node_leases = Table(
+    "node_leases",
+    metadata,
+    Column("node_id", Text(40), primary_key=True),
+    # Another one for each start of a node: a copied data directory does not make two nodes one.
+    Column("run_id", Text(40), nullable=False),
+    Column("code_version", Text(40), nullable=False),
+    Column("shared", Boolean, nullable=False),
+    Column("start_time", Instant, nullable=False),
+    Column("renew_time", Instant, nullable=False),
+    Column("expire_time", Instant, nullable=False),
+)
+
+peppers = Table(
+    "peppers",
+    metadata,
+    Column("id", Text(40), primary_key=True),
+    Column("check_value", LargeBinary(32), nullable=False),
+    Column("create_time", Instant, nullable=False),
 )

@@ -56,12 +56,6 @@ def upgrade() -> None:
     )
 
 
-def downgrade() -> None:
-    """Drop the tables, and everything in them."""
-    for table in ("key_creates", "key_secrets", "keys", "members", "teams", "organizations"):
-        op.drop_table(table)
-
-
 def _make_keys() -> None:
     op.create_table(
         "keys",

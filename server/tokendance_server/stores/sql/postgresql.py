@@ -1,0 +1,125 @@
+"""PostgreSQL: a pool of connections to a server, and what its failures are called."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from tokendance_server.stores.errors import StoreUnavailableError
+
+POOL_SIZE = 10
+_WAIT_S = 10
+_CONNECT_S = 5
+_STATEMENT_S = 10
+# Behind the server's own limit, for a server that no longer answers at all.
+_ANSWER_S = 15
+_RECYCLE_S = 1800
+_DEFAULT_PORT = 5432
+READ_OPTIONS = {"isolation_level": "AUTOCOMMIT"}
+"""Execution options of a connection that reads with one statement and needs no transaction around it."""
+
+
+def make_engine(url: str) -> AsyncEngine:
+    """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`; connecting raises StoreUnavailableError."""
+    place = place_of(url)
+
+    async def connect() -> Any:
+        try:
+            return await asyncpg.connect(
+                dsn=url,
+                timeout=_CONNECT_S,
+                command_timeout=_ANSWER_S,
+                server_settings={
+                    "application_name": "tokendance-gateway",
+                    "statement_timeout": f"{_STATEMENT_S}s",
+                    "idle_in_transaction_session_timeout": f"{2 * _STATEMENT_S}s",
+                },
+            )
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            # Not chained: the driver's words may hold the URL, and with it the password.
+            raise StoreUnavailableError(f"the database {place} {_refusal(exc)}") from None
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        pool_pre_ping=True,
+        pool_recycle=_RECYCLE_S,
+        # What is not needed any more stays idle, instead of all being used in turn.
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+
+
+def place_of(url: str) -> str:
+    """Return `HOST:PORT/NAME`, to be shown to operators: no user, no password."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
+    return f"{hosts}{parts.path}"
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError, without a word of the URL, where it is none of PostgreSQL's."""
+    form = "postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    try:
+        parts = urlsplit(url)
+        named = len(parts.path) > 1
+        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host")
+    except ValueError:
+        raise ValueError(
+            f"the database is given as {form}; characters such as / or @ are written as %2F or %40"
+        ) from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"the database is given as {form}; for SQLite leave the setting out")
+    if not host or not named:
+        raise ValueError(f"the database is given as {form}; {'its name' if host else 'the host'} is missing")
+
+
+def describe(error: DBAPIError) -> str:
+    """Return the kind of a failure, its SQLSTATE and the constraint. The driver's words are left out: they hold values."""
+    cause = error.orig.__cause__ if error.orig is not None else None
+    parts = [type(cause or error.orig or error).__name__]
+    parts += [str(found) for name in ("sqlstate", "constraint_name") if (found := getattr(cause, name, None))]
+    return " ".join(parts)
+
+
+def check_encoding(connection: Connection) -> None:
+    """Raise StoreUnavailableError for a database that does not keep Unicode."""
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise StoreUnavailableError(
+            f"the database keeps {encoding} instead of UTF8; create one with `createdb --encoding=UTF8 --template=template0`"
+        )
+
+
+def _refusal(error: Exception) -> str:
+    match error:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return "refuses the user or the password"
+        case asyncpg.InvalidCatalogNameError():
+            return "does not exist"
+        case asyncpg.TooManyConnectionsError():
+            return "takes no more connections"
+        case asyncpg.PostgresError():
+            return f"refuses the connection ({type(error).__name__} {error.sqlstate})"
+        case TimeoutError():
+            return f"does not answer within {_CONNECT_S} s"
+        case ssl.SSLError():
+            return f"cannot be trusted or speaks no TLS ({error.reason or type(error).__name__})"
+        case socket.gaierror():
+            return "is on a host whose name is not known"
+        case ConnectionRefusedError() | FileNotFoundError():
+            return "cannot be reached: nothing listens there"
+        case OSError():
+            return f"cannot be reached ({type(error).__name__})"
+        case _:
+            return f"cannot be used as the URL says ({type(error).__name__})"

@@ -1,0 +1,93 @@
+"""SQLite: one connection to one file, set up so that a commit survives the power going."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from tokendance_server.startup import StartupError
+
+_WAIT_S = 10
+_BUSY_MS = 5_000
+READ_OPTIONS = {"one_statement": True}
+"""Execution options of a connection that reads with one statement and needs no transaction around it."""
+
+
+def make_engine(file: Path) -> AsyncEngine:
+    """Return the engine of a file, which is made at the first connection where there is none."""
+    # One connection does everything: SQLite has one writer at a time in any case, and the releases before 3.51.3
+    # can damage a file whose write-ahead log two connections check in at once.
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(file)),
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        hide_parameters=True,
+    )
+    event.listen(engine.sync_engine, "connect", _set_up)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def describe(error: DBAPIError) -> str:
+    """Return what the driver says went wrong; its words name tables and columns, never values."""
+    return str(error.orig)
+
+
+async def copy_to(connection: AsyncConnection, copy: Path) -> None:
+    """Write the whole database to a file of mode 0600, which is there complete or not at all.
+
+    `connection` must be outside of a transaction. Raises StartupError where the file cannot be written.
+    """
+    draft = copy.with_name(f"{copy.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        # SQLite fills a file that is empty and keeps its mode.
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        await connection.exec_driver_sql("VACUUM INTO ?", (str(draft),))
+        _flush(draft)
+        draft.replace(copy)
+        _flush(copy.parent)
+    except (OSError, DBAPIError) as exc:
+        draft.unlink(missing_ok=True)
+        reason = describe(exc) if isinstance(exc, DBAPIError) else exc.strerror
+        raise StartupError(
+            f"The database cannot be copied to {copy} ({reason}), and is not migrated without; "
+            "make room there, then start again."
+        ) from exc
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _set_up(dbapi_connection: Any, _record: Any) -> None:
+    # The driver would begin transactions late and commit schema changes by itself; _begin begins them instead.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        # NORMAL may lose the last commits when the power goes.
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_MS}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get("one_statement"):
+        connection.exec_driver_sql("BEGIN")
