@@ -131,10 +131,14 @@ def _read_error(seen: Seen, error: Mapping[str, Any]) -> None:
     seen.request_id = seen.request_id or error["request_id"]
 
 
+def said(text: str) -> pb.Message:
+    """A turn of the person."""
+    return pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=pb.Text(text=text))])
+
+
 def completion_request(model: str, **fields: Any) -> pb.CompletionRequest:
     """The smallest canonical request, with more fields."""
-    message = pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=pb.Text(text="Hello"))])
-    return pb.CompletionRequest(model=model, messages=[message], **fields)
+    return pb.CompletionRequest(model=model, **({"messages": [said("Hello")]} | fields))
 
 
 async def rpc(
