@@ -17,7 +17,8 @@ class FacadeConfig(BaseModel):
     `server` is the gRPC target of a server in another process, empty where it runs in this one. `public_base_url` is
     what callers use as base URL, empty where it is the bound address. `X-Forwarded-For` is believed only from
     `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused
-    body is read, so that its sender sees the answer. Times in seconds, sizes in bytes.
+    body is read, so that its sender sees the answer. A caller that takes next to nothing of an answer for
+    `write_timeout_s` is given up. Times in seconds, sizes in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -35,7 +36,7 @@ class FacadeConfig(BaseModel):
     body_timeout_s: Seconds = 300
     linger_s: Seconds = 5
     idle_connection_s: Seconds = 75
-    write_timeout_s: Seconds = 120
+    write_timeout_s: Seconds = 60
     unary_timeout_s: Seconds = 600
     stream_timeout_s: Seconds = 3600
     models_timeout_s: Seconds = 30

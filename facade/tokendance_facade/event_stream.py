@@ -11,8 +11,6 @@ from tokendance_facade.answers import EVENT_STREAM, Header, Sent, connection_lin
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
-# Beyond this many bytes a slow reader is waited for, as aiohttp's own writer does.
-_DRAIN_AFTER = 64 * 1024
 _NO_CACHE: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 
 
@@ -32,53 +30,39 @@ class EventStream:
         *,
         headers_after_s: float,
         keepalive_s: float,
-        write_timeout_s: float,
     ) -> None:
         self._request = request
         self._request_id = request_id
         self._headers = headers
         self._keepalive_s = keepalive_s
-        self._write_timeout_s = write_timeout_s
         self._chunked = request.version >= (1, 1)
         self._keep_alive = self._chunked and request.keep_alive
         self._loop = asyncio.get_running_loop()
         self._last_write = self._loop.time()
-        self._unflushed = 0
         self._timer = self._loop.call_later(headers_after_s, self._tick)
         self.opened = False
 
     async def send(self, events: bytes) -> None:
-        """Write whole events. Raises ConnectionError where the caller has left or reads no more."""
+        """Write whole events. Raises ConnectionError where the caller has left or was given up."""
         data = self._frame(events)
         if not self.opened:
             data = self._open() + data
         self._last_write = self._loop.time()
         write(self._request, data)
-        self._unflushed += len(data)
-        if self._unflushed > _DRAIN_AFTER:
-            self._unflushed = 0
-            await self._drain()
+        if self._request.protocol.writing_paused:
+            await self._request.writer.drain()
 
     async def end(self) -> Sent:
         """Write the end of the body. The head has promised to keep the connection, so it is kept, errors or not."""
         self.stop()
         if self._chunked:
             write(self._request, b"0\r\n\r\n")
-        await self._drain()
+        await self._request.writer.drain()
         return Sent(keep_alive=self._keep_alive)
 
     def stop(self) -> None:
         """Write nothing of its own accord any more."""
         self._timer.cancel()
-
-    async def _drain(self) -> None:
-        try:
-            async with asyncio.timeout(self._write_timeout_s):
-                await self._request.writer.drain()
-        except TimeoutError:
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            raise ConnectionResetError("the caller reads no more") from None
 
     def _frame(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data

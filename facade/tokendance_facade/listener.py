@@ -23,6 +23,8 @@ Refuse = Callable[[GatewayError], Answer]
 
 _log = structlog.get_logger("tokendance_facade")
 _BACKLOG = 1024
+# Slower than any link that a person waits at, and fast enough that the largest answer does not stay for days.
+_SLOWEST_READER_BYTES_PER_S = 512
 
 
 class Listener:
@@ -55,6 +57,7 @@ class Listener:
             lingering_time=config.linger_s,
         )
         connections.head_timeout_s = config.head_timeout_s
+        connections.write_timeout_s = config.write_timeout_s
         connections.refuse = self._refuse
         self._connections = connections
         if isinstance(self._address, str):
@@ -113,6 +116,7 @@ class _Connections(web.Server):
     """aiohttp's low-level server, with connections of our own kind."""
 
     head_timeout_s: float
+    write_timeout_s: float
     refuse: Refuse
 
     def __call__(self) -> web.RequestHandler:
@@ -120,14 +124,16 @@ class _Connections(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    """One connection: closes where a request's head does not arrive in time, and answers nonsense in our own form."""
+    """One connection: ends where a head does not arrive or an answer is not read; answers nonsense in our own form."""
 
-    __slots__ = ("_connections", "_head_timer")
+    __slots__ = ("_connections", "_head_timer", "_unread", "_write_timer")
 
     def __init__(self, connections: _Connections, **kwargs: Any) -> None:
         super().__init__(connections, **kwargs)
         self._connections = connections
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -135,7 +141,19 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
+        self._disarm_write()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Watch a caller that reads slower than it is answered."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._watch_writes()
+
+    def resume_writing(self) -> None:
+        """Stop watching: what was written has been taken."""
+        self._disarm_write()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -172,6 +190,28 @@ class _Connection(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _watch_writes(self) -> None:
+        transport = cast("asyncio.Transport", self.transport)
+        self._unread = transport.get_write_buffer_size()
+        self._write_timer = self._loop.call_later(self._connections.write_timeout_s, self._write_late)
+
+    def _disarm_write(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _write_late(self) -> None:
+        """Give up a caller that has taken next to nothing; its handler is cancelled with its connection."""
+        self._write_timer = None
+        transport = self.transport
+        if transport is None:
+            return
+        taken = self._unread - transport.get_write_buffer_size()
+        if taken < self._connections.write_timeout_s * _SLOWEST_READER_BYTES_PER_S:
+            transport.abort()
+        else:
+            self._watch_writes()
 
     def _head_late(self) -> None:
         self._head_timer = None

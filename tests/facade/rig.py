@@ -171,7 +171,9 @@ async def open_rig(*, ready: bool = True, **settings: Any) -> AsyncIterator[Rig]
         server.add_insecure_port(f"unix://{folder}/s")
         await server.start()
         stack.push_async_callback(server.stop, 0)
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix://{folder}/s"))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(f"unix://{folder}/s", options=[("grpc.max_receive_message_length", -1)])
+        )
         registry = CollectorRegistry()
         config = FacadeConfig(**{"http": "127.0.0.1:0", "internal": "127.0.0.1:0", **settings})
         facade = Facade(config, channel, registry=registry, ready=lambda: ready)

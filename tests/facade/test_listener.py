@@ -175,3 +175,38 @@ async def test_a_reader_that_stalls_is_given_up() -> None:
         async with asyncio.timeout(10):
             await rig.upstream.cancelled.wait()
         writer.close()
+
+
+async def test_a_large_answer_that_nobody_reads_is_given_up() -> None:
+    """Not only streams: what is left of the answer is freed with its connection."""
+    async with open_rig(write_timeout_s=0.3) as rig:
+        rig.upstream.completion.choices[0].message.parts[0].text.text = "x" * 30_000_000
+        host, _, port = rig.facade.http_url.removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(f"{POST}{JSON}Content-Length: {len(BODY)}\r\n\r\n{BODY}".encode())
+        connections = rig.facade._public._connections
+        assert connections is not None
+        await reader.readexactly(1)
+        assert len(connections.connections) == 1
+        async with asyncio.timeout(10):
+            while connections.connections:
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_a_slow_reader_gets_its_whole_answer() -> None:
+    """As long as something is taken within the limit, however long the whole of it takes."""
+    async with open_rig(write_timeout_s=0.3) as rig:
+        rig.upstream.completion.choices[0].message.parts[0].text.text = "x" * 12_000_000
+        host, _, port = rig.facade.http_url.removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"{POST}{JSON}Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode())
+        started = time.monotonic()
+        size = 0
+        async with asyncio.timeout(10):
+            while piece := await reader.read(200_000):
+                size += len(piece)
+                await asyncio.sleep(0.01)
+        assert size > 12_000_000
+        assert time.monotonic() - started > 0.4
+        writer.close()

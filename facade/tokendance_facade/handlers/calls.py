@@ -149,7 +149,6 @@ class Calls:
             lambda: (*exchange.headers, *warning_headers(encoder.warnings)),
             headers_after_s=headers_after_s if patience is None else min(headers_after_s, patience * _HEAD_SHARE),
             keepalive_s=self._config.keepalive_s,
-            write_timeout_s=self._config.write_timeout_s,
         )
 
 
