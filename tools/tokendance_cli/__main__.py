@@ -11,6 +11,7 @@ import typer
 
 from tokendance_cli.commands import keys, models
 from tokendance_cli.commands.chat import chat
+from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
 from tokendance_cli.commands.serve import serve
 from tokendance_cli.failures import EXIT_CODES, FAILED, CommandError
@@ -56,6 +57,7 @@ app.command("serve")(serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.command("chat")(chat)
+app.command("doctor")(doctor)
 app.command("errors")(errors)
 
 

@@ -18,14 +18,17 @@ REQUEST_ID_LABEL = "TOKENDANCE_REQUEST_ID"
 
 
 class CommandError(Exception):
-    """A command cannot go on. `hints` are further lines: what to check, what to run."""
+    """A command cannot go on. `hints` are further lines: what to check, what to run. `code` is the gateway's own."""
 
-    def __init__(self, message: str, *hints: str, exit_code: int = FAILED, request_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *hints: str, exit_code: int = FAILED, request_id: str | None = None, code: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hints = hints
         self.exit_code = exit_code
         self.request_id = request_id
+        self.code = code
 
     def show(self) -> None:
         """Print to standard error: the line, the hints, and the request id where there is one."""

@@ -210,4 +210,5 @@ def refusal(told: Any, stable_code: str | None, request_id: str | None) -> Comma
         *hints,
         exit_code=FAILED,
         request_id=request_id or told.get("request_id"),
+        code=code,
     )
