@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from tests.servers import PostgresServer, running_postgres, running_redis
 
 _LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
 _GUARDED = frozenset(
@@ -64,3 +65,17 @@ def _loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
     _guard.closed = request.node.get_closest_marker("network") is None
     yield
     _guard.closed = False
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL that belongs to the tests."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of a Redis or Valkey that belongs to the tests; a test that needs it empty flushes it first."""
+    with running_redis() as url:
+        yield url

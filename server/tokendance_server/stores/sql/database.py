@@ -22,6 +22,7 @@ _LOCK_CLASS = 0x746B64  # "tkd": keeps our advisory locks apart from those of ot
 _MIGRATION_LOCK = "migration"
 # A schema change waits behind whoever reads the table, and everybody else waits behind it.
 _SCHEMA_CHANGE_WAIT = "10s"
+_CHECK_URL = "check server.database_url, and that it runs"
 
 
 class ConflictError(Exception):
@@ -52,7 +53,7 @@ class Database:
         is damaged, or serves newer versions only, and where it cannot be copied.
         """
         database = cls(sqlite.make_engine(file), str(file), read_options=sqlite.READ_OPTIONS, describe=sqlite.describe)
-        async with database._closed_on_failure("check the disk, or restore a backup"):
+        async with database.closed_on_failure("check the disk, or restore a backup"):
             state = await database.schema()
             verdict = state.verdict(code_version or running_version())
             if verdict is Verdict.REFUSED:
@@ -72,7 +73,7 @@ class Database:
         cannot be reached, must be migrated first, or serves newer versions only.
         """
         database = await cls.connect_postgresql(url)
-        async with database._closed_on_failure("check server.database_url and that it runs"):
+        async with database.closed_on_failure(_CHECK_URL):
             state = await database.schema()
             verdict = state.verdict(code_version or running_version())
             if verdict is Verdict.REFUSED:
@@ -96,9 +97,8 @@ class Database:
             read_options=postgresql.READ_OPTIONS,
             describe=postgresql.describe,
         )
-        async with database._closed_on_failure("check server.database_url and that it runs"):
-            async with database.read() as connection:
-                await connection.run_sync(postgresql.check_encoding)
+        async with database.closed_on_failure(_CHECK_URL), database.read() as connection:
+            await connection.run_sync(postgresql.check_encoding)
         return database
 
     async def close(self) -> None:
@@ -188,7 +188,8 @@ class Database:
             raise StoreUnavailableError(f"the database failed: {type(exc).__name__}") from None
 
     @asynccontextmanager
-    async def _closed_on_failure(self, remedy: str) -> AsyncIterator[None]:
+    async def closed_on_failure(self, remedy: str) -> AsyncIterator[None]:
+        """Close the database where what is done raises; what is the stores' becomes a StartupError with `remedy`."""
         try:
             yield
         except StoreUnavailableError as exc:

@@ -85,7 +85,7 @@ def check_url(url: str) -> None:
 
 
 def describe(error: DBAPIError) -> str:
-    """Return the kind of a failure, its SQLSTATE and the constraint. The driver's words are left out: they hold values."""
+    """Return the kind of a failure, its SQLSTATE and the constraint; the driver's own words would hold values."""
     cause = error.orig.__cause__ if error.orig is not None else None
     parts = [type(cause or error.orig or error).__name__]
     parts += [str(found) for name in ("sqlstate", "constraint_name") if (found := getattr(cause, name, None))]
@@ -97,7 +97,7 @@ def check_encoding(connection: Connection) -> None:
     encoding = connection.execute(text("SHOW server_encoding")).scalar()
     if encoding != "UTF8":
         raise StoreUnavailableError(
-            f"the database keeps {encoding} instead of UTF8; create one with `createdb --encoding=UTF8 --template=template0`"
+            f"it keeps {encoding} instead of UTF8: create another with `createdb --encoding=UTF8 --template=template0`"
         )
 
 
