@@ -38,14 +38,17 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import build_catalog, build_providers
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
 from tokendance_server.domain.catalog import Catalog, ProviderConfig
+from tokendance_server.domain.changes import Watcher
 from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.key import KeyDraft, KeyQuota
+from tokendance_server.domain.key_verifier import Verifier
 from tokendance_server.domain.keys import Keys
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.secrets import PepperRing
 from tokendance_server.domain.upstream import Upstream
+from tokendance_server.governance import Governance, build_governance
 from tokendance_server.listeners import Listener, by_service, is_loopback
 from tokendance_server.providers.kinds import build_upstream
 from tokendance_server.providers.transport import Transport
@@ -64,8 +67,6 @@ from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.keys import SqlKeyStore
-from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.telemetry import Metrics, logger
 
 _FIRST_ROTATION_S = 90 * 86_400
@@ -103,6 +104,7 @@ class Server:
         listeners: Sequence[Listener],
         channel: LocalChannel,
         admission: Admission,
+        watcher: Watcher,
         transport: Transport,
         directory: DataDirectory,
         database: Database,
@@ -111,6 +113,7 @@ class Server:
         self._listeners = listeners
         self._channel = channel
         self._admission = admission
+        self._watcher = watcher
         self._transport = transport
         self._directory = directory
         self._database = database
@@ -118,8 +121,8 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        """True while new calls are welcome."""
-        return self._serving
+        """True while new calls are welcome: the node serves, and sees what other nodes change."""
+        return self._serving and self._watcher.healthy
 
     @property
     def grpc_address(self) -> str | None:
@@ -141,7 +144,8 @@ class Server:
         return self._channel
 
     async def start(self) -> None:
-        """Listen. Raises StartupError where an address is taken."""
+        """Follow the changes, and listen. Raises StartupError where an address is taken."""
+        await self._watcher.start()
         for listener in self._listeners:
             await listener.start()
         self._serving = True
@@ -153,6 +157,7 @@ class Server:
             await listener.drain()
         self._admission.drain()
         await asyncio.gather(self._channel.close(grace_s), *(one.stop(grace_s) for one in self._listeners))
+        await self._watcher.stop()
         await self._transport.close()
         await self._database.close()
         self._directory.close()
@@ -177,15 +182,7 @@ async def open_server(
         database = await _open_database(directory)
         undo.push_async_callback(database.close)
         clock = SystemClock()
-        organizations = Organizations(SqlOrganizationStore(database), clock)
-        keys = Keys(
-            SqlKeyStore(database),
-            organizations,
-            PepperRing.of(directory.pepper),
-            clock,
-            cache_size=config.key_cache_size,
-            cache_s=config.key_cache_s,
-        )
+        governance = build_governance(config, database, PepperRing.of(directory.pepper), clock)
         egress = config.egress.policy(loopback_only=loopback_only)
         configured = build_providers(providers, directory.path / "secrets", egress)
         _tell_egress(egress, configured)
@@ -198,11 +195,11 @@ async def open_server(
             {one.id: one.public_label for one in configured.values()},
             clock,
         )
-        handlers = _register(completions, keys, catalog)
+        handlers = _register(completions, governance, catalog)
         admission = Admission(config.limits.in_flight)
-        chain = _chains(config, keys, admission, catalog, registry)
+        chain = _chains(config, governance.verifier, admission, catalog, registry)
         server = Server(
-            first_key=await _make_first_key(organizations, keys),
+            first_key=await _make_first_key(governance.organizations, governance.keys),
             listeners=_build_listeners(config, directory, handlers, chain),
             channel=LocalChannel(
                 {method: chain(Trust.FACADE).wrap(method, handler) for method, handler in handlers.items()},
@@ -210,6 +207,7 @@ async def open_server(
                 max_metadata_bytes=config.limits.grpc_metadata_bytes,
             ),
             admission=admission,
+            watcher=governance.watcher,
             transport=transport,
             directory=directory,
             database=database,
@@ -247,13 +245,16 @@ def _build_upstreams(
     return upstreams
 
 
-def _register(completions: Completions, keys: Keys, catalog: Catalog) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _register(
+    completions: Completions, governance: Governance, catalog: Catalog
+) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
     table = MethodTable()
     target: Any = table  # the generated functions ask for a whole server and use only what the table has
     completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
     # Decorators complete these two where the types cannot see it.
-    keys_service_pb2_grpc.add_KeysServiceServicer_to_server(KeysService(keys), target)  # type: ignore[abstract]
+    keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
+    keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(catalog), target)  # type: ignore[abstract]
     for add, file in (
         (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
@@ -269,7 +270,7 @@ def _register(completions: Completions, keys: Keys, catalog: Catalog) -> dict[st
 
 
 def _chains(
-    config: ServerConfig, keys: Keys, admission: Admission, catalog: Catalog, registry: CollectorRegistry
+    config: ServerConfig, verifier: Verifier, admission: Admission, catalog: Catalog, registry: CollectorRegistry
 ) -> Callable[[Trust], Chain]:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
@@ -283,7 +284,7 @@ def _chains(
         return Chain(
             trust,
             rules=rules,
-            keys=keys,
+            keys=verifier,
             admission=admission,
             deadlines=deadlines,
             recorder=recorder,

@@ -84,7 +84,9 @@ class ServerConfig(Settings):
     deadlines: Deadlines = Deadlines()
     egress: EgressSettings = EgressSettings()
     key_cache_size: int = Field(default=100_000, ge=1)
-    key_cache_s: Seconds = 5
+    # Changed keys are dropped at once; this bounds only how long an unchanged one is believed.
+    key_cache_s: Seconds = 300
+    changes_stale_after_s: float = Field(default=5, ge=1, le=60)
     stop_grace_s: float = Field(default=20, ge=0, le=3600)
     reflection: bool | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,4 +1,4 @@
-"""Answers kept for a short time, bounded in number and age, and one read for many who ask at once."""
+"""Answers kept for a time, bounded in number and age, and one read for many who ask at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ V = TypeVar("V")
 
 
 class TimedCache(Generic[V]):
-    """At most `size` values, each for at most `ttl_s` seconds; the least recently used goes first."""
+    """At most `size` values, each for at most `ttl_s` seconds; the least recently used goes first.
+
+    Values belong to groups, which can be dropped at once.
+    """
 
     def __init__(self, size: int, ttl_s: float) -> None:
         self._size = size
         self._ttl_s = ttl_s
-        self._values: OrderedDict[bytes, tuple[float, V]] = OrderedDict()
+        self._values: OrderedDict[bytes, _Held[V]] = OrderedDict()
+        self._groups: dict[str, tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -29,18 +33,51 @@ class TimedCache(Generic[V]):
         held = self._values.get(key)
         if held is None:
             return None
-        if held[0] <= now:
-            del self._values[key]
+        if held.until <= now:
+            self._leave_group(key, self._values.pop(key))
             return None
         self._values.move_to_end(key)
-        return held[1]
+        return held.value
 
-    def put(self, key: bytes, value: V, since: float) -> None:
-        """Keep a value that was true at monotonic time `since`."""
-        self._values[key] = (since + self._ttl_s, value)
+    def put(self, key: bytes, value: V, since: float, group: str = "") -> None:
+        """Keep a value that was true at monotonic time `since`; an empty group is none."""
+        former = self._values.get(key)
+        if former is not None:
+            self._leave_group(key, former)
+        self._values[key] = _Held(since + self._ttl_s, value, group)
         self._values.move_to_end(key)
+        if group:
+            self._groups[group] = (*self._groups.get(group, ()), key)
         if len(self._values) > self._size:
-            self._values.popitem(last=False)
+            self._leave_group(*self._values.popitem(last=False))
+
+    def drop(self, group: str) -> None:
+        """Forget the values of a group."""
+        for key in self._groups.pop(group, ()):
+            del self._values[key]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+        self._groups.clear()
+
+    def _leave_group(self, key: bytes, held: _Held[V]) -> None:
+        if not held.group:
+            return
+        others = tuple(one for one in self._groups[held.group] if one != key)
+        if others:
+            self._groups[held.group] = others
+        else:
+            del self._groups[held.group]
+
+
+class _Held(Generic[V]):
+    __slots__ = ("group", "until", "value")
+
+    def __init__(self, until: float, value: V, group: str) -> None:
+        self.until = until
+        self.value = value
+        self.group = group
 
 
 class SharedReads(Generic[V]):

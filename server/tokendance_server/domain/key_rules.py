@@ -12,7 +12,7 @@ from datetime import datetime
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.quota_pb2 import LIMIT_METRIC_CONCURRENT_REQUESTS, LIMIT_METRIC_UNSPECIFIED
-from tokendance_server.domain.key import KeyDraft, LimitRule
+from tokendance_server.domain.key import Key, KeyDraft, LimitRule
 from tokendance_server.domain.names import child_name, child_of, organization_name
 from tokendance_server.domain.networks import parse_network
 
@@ -34,6 +34,27 @@ class DraftIds:
     owner_id: str
     team_id: str
     responsible_id: str
+
+
+NOBODY = DraftIds("", "", "")
+"""Stands for a key that was not there before."""
+
+
+def draft_of(key: Key) -> KeyDraft:
+    """Return what would have to be asked for to get a key as it is."""
+    return KeyDraft(
+        purpose=key.purpose,
+        owner=child_name(key.organization_id, "members", key.owner_id),
+        team=child_name(key.organization_id, "teams", key.team_id),
+        quota=key.quota,
+        rotation_period_s=key.rotation.period_s,
+        responsible=child_name(key.organization_id, "members", key.rotation.responsible_id),
+        expire_time=key.expire_time,
+        allowed_models=key.allowed_models,
+        allowed_networks=key.allowed_networks,
+        labels=key.labels,
+        excluded_route_tags=key.excluded_route_tags,
+    )
 
 
 def check_draft(draft: KeyDraft, organization_id: str, now: datetime) -> DraftIds:

@@ -20,6 +20,7 @@ _CHILDREN = {
     collection: re.compile(rf"organizations/(org_{_ID})/{collection}/({prefix}_{_ID})")
     for collection, prefix in _PREFIXES.items()
 }
+_TENANT = re.compile(rf"organizations/(org_{_ID})(?:/|\Z)")
 _KEY_ID = re.compile(rf"key_{_ID}")
 
 
@@ -31,6 +32,12 @@ def organization_name(organization_id: str) -> str:
 def child_name(organization_id: str, collection: Collection, child_id: str) -> str:
     """Return the name of what lives in an organization, such as `organizations/org_…/keys/key_…`."""
     return f"organizations/{organization_id}/{collection}/{child_id}"
+
+
+def tenant_of(name: str) -> str:
+    """Return the id of the organization that a resource name lies in, or an empty text where it lies in none."""
+    match = _TENANT.match(name)
+    return match[1] if match else ""
 
 
 def organization_of(name: str, param: str) -> str:

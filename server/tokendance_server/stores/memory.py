@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from datetime import datetime
 
+from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
+from tokendance_server.domain.key_store import RotationMark
+from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
 
 
@@ -43,10 +48,37 @@ class MemoryOrganizationStore:
         return self._members.get((organization_id, member_id))
 
 
-class MemoryKeyStore:
-    """Keys, by id and by the digests of their secrets."""
+class MemoryChangeFeed:
+    """The feed of changes, and where the other stores record them."""
 
     def __init__(self) -> None:
+        self._changes: list[Change] = []
+
+    def record(self, kind: ChangeKind, name: str, time: datetime) -> None:
+        """Write down that `name`, a resource name, changed."""
+        number = self._changes[-1].number + 1 if self._changes else 1
+        self._changes.append(Change(number, kind, name, tenant_of(name), time))
+
+    async def latest(self) -> Change | None:
+        return self._changes[-1] if self._changes else None
+
+    async def since(self, number: int, limit: int) -> list[Change]:
+        first = self._changes[0].number if self._changes else 1
+        start = max(0, number + 1 - first)
+        return self._changes[start : start + limit]
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        old = [change for change in self._changes[:-1][:limit] if change.time < before]
+        del self._changes[: len(old)]
+        return len(old)
+
+
+class MemoryKeyStore:
+    """Keys, by id and by the digests of their secrets. Changes go to the feed that is given, or to one of its own."""
+
+    def __init__(self, changes: MemoryChangeFeed | None = None) -> None:
+        self.changes = changes or MemoryChangeFeed()
+        self._rotations: dict[tuple[str, str], RotationMark] = {}
         self._keys: dict[str, Key] = {}
         self._by_digest: dict[bytes, str] = {}
         self._creates: dict[tuple[str, str], tuple[str, bytes]] = {}
@@ -59,7 +91,29 @@ class MemoryKeyStore:
         self._keys[key.id] = key
         for secret in key.secrets:
             self._by_digest[secret.digest] = key.id
+        self.changes.record(ChangeKind.KEY, key.name, key.create_time)
         return key, fingerprint
+
+    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+        kept = self._keys.get(before.id)
+        if kept is None or kept.version != before.version:
+            return False
+        if mark is not None:
+            asked = (before.organization_id, mark.request_id)
+            if self._rotations.setdefault(asked, mark) is not mark:
+                return False
+        self._keys[before.id] = dataclasses.replace(
+            after, create_time=kept.create_time, last_used_time=kept.last_used_time
+        )
+        for secret in kept.secrets:
+            del self._by_digest[secret.digest]
+        for secret in after.secrets:
+            self._by_digest[secret.digest] = before.id
+        self.changes.record(ChangeKind.KEY, after.name, after.update_time)
+        return True
+
+    async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:
+        return self._rotations.get((organization_id, request_id))
 
     async def get(self, key_id: str) -> Key | None:
         return self._keys.get(key_id)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
+from tokendance_server.domain.key_store import RotationMark
 from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database
-from tokendance_server.stores.sql.tables import key_creates, key_secrets, keys
+from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys
 
 
 class SqlKeyStore:
@@ -38,12 +43,53 @@ class SqlKeyStore:
                             "fingerprint": fingerprint,
                         },
                     )
+                await record_change(connection, ChangeKind.KEY, key.name, key.create_time)
         except ConflictError as exc:
             # Another call with this request id was quicker.
             if request_id and (made := await self._made_by(key.organization_id, request_id)):
                 return made
             raise StoreUnavailableError("the key contradicts what is kept") from exc
         return key, fingerprint
+
+    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+        row = _key_row(after)
+        try:
+            async with self._database.transaction() as connection:
+                # First of all: on PostgreSQL this waits for whoever else changes the key, and then sees its version.
+                found = await connection.execute(
+                    keys.update()
+                    .where(
+                        keys.c.organization_id == before.organization_id,
+                        keys.c.id == before.id,
+                        keys.c.version == before.version,
+                    )
+                    .values({name: value for name, value in row.items() if name not in _UNCHANGED})
+                )
+                if found.rowcount != 1:
+                    return False
+                if after.secrets != before.secrets:
+                    await self._replace_secrets(connection, after)
+                if mark is not None:
+                    await connection.execute(
+                        key_rotations.insert(), {"organization_id": before.organization_id, **asdict(mark)}
+                    )
+                await record_change(connection, ChangeKind.KEY, after.name, after.update_time)
+        except ConflictError as exc:
+            # Another call with this request id was quicker.
+            if mark is not None and await self.rotation_of(before.organization_id, mark.request_id):
+                return False
+            raise StoreUnavailableError("the key contradicts what is kept") from exc
+        return True
+
+    async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:
+        query = select(key_rotations).where(
+            key_rotations.c.organization_id == organization_id, key_rotations.c.request_id == request_id
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return RotationMark(row.request_id, row.key_id, row.fingerprint, row.old_secret_expire_time)
 
     async def get(self, key_id: str) -> Key | None:
         return await self._read_one(_BY_ID, {"key_id": key_id})
@@ -59,6 +105,13 @@ class SqlKeyStore:
         async with self._database.read() as connection:
             rows = (await connection.execute(_select(and_(True, *conditions), limit))).all()
         return [_key([*of_one_key]) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
+
+    @staticmethod
+    async def _replace_secrets(connection: AsyncConnection, key: Key) -> None:
+        owned = and_(key_secrets.c.organization_id == key.organization_id, key_secrets.c.key_id == key.id)
+        await connection.execute(delete(key_secrets).where(owned))
+        if key.secrets:
+            await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
 
     async def _read_one(self, query: Select[Any], parameters: Mapping[str, Any]) -> Key | None:
         async with self._database.read() as connection:
@@ -92,9 +145,19 @@ def _select(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
             key_secrets.c.expire_time.label("secret_expire_time"),
         )
         .join_from(page, key_secrets, owned, isouter=True)
-        .order_by(page.c.create_time.desc(), page.c.id.desc(), key_secrets.c.create_time.desc())
+        .order_by(
+            page.c.create_time.desc(),
+            page.c.id.desc(),
+            key_secrets.c.create_time.desc(),
+            # Of two secrets of one moment, the current one has no end.
+            key_secrets.c.expire_time.is_not(None),
+            key_secrets.c.expire_time.desc(),
+        )
     )
 
+
+# Never changed, or changed without a new version.
+_UNCHANGED = frozenset({"organization_id", "id", "create_time", "last_used_time"})
 
 # Built once: building a statement of this size costs more than running it.
 _BY_ID = _select(keys.c.id == bindparam("key_id"), 1)

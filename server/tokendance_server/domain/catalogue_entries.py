@@ -1,0 +1,139 @@
+"""What the catalogue keeps: providers and models as their administrators wrote them, and who keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from tokendance_server.domain.catalog import COMPLETIONS, Route
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A provider as written: times in seconds, the credential by reference, never itself."""
+
+    kind: str
+    base_url: str = ""
+    public_label: str = ""
+    credential_reference: str = ""
+    capabilities: tuple[str, ...] = ()
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 600.0
+    idle_timeout_s: float = 120.0
+    total_timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model as written. Token counts are None where not stated."""
+
+    routes: tuple[Route, ...]
+    aliases: tuple[str, ...] = ()
+    display_name: str = ""
+    description: str = ""
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: tuple[str, ...] = (COMPLETIONS,)
+    supported_parameters: tuple[str, ...] = ()
+    availability_note: str = ""
+    owned_by: str = "tokendance"
+    public: bool = False
+
+
+Spec = TypeVar("Spec", ProviderSpec, ModelSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Spec]):
+    """One provider or model as kept. `version` counts its changes from 1; `request_id` is that of its creation."""
+
+    name: str
+    spec: Spec
+    create_time: datetime
+    update_time: datetime
+    version: int = 1
+    request_id: str = ""
+
+    @property
+    def etag(self) -> str:
+        """What tells this version from every other, also of an entry of the same name made later."""
+        return f"{self.version}-{int(self.create_time.timestamp() * 1_000_000):x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Everything that is kept, at one moment, by name. `version` counts the changes of all of it from 0."""
+
+    version: int = 0
+    providers: Mapping[str, Entry[ProviderSpec]] = field(default_factory=dict)
+    models: Mapping[str, Entry[ModelSpec]] = field(default_factory=dict)
+
+
+class EntryKind(StrEnum):
+    """The two kinds of entry; the value is the first word of their resource names."""
+
+    PROVIDER = "providers"
+    MODEL = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change: `entry` takes the place of what has that name, or nothing does, where it is None."""
+
+    kind: EntryKind
+    name: str
+    time: datetime
+    entry: Entry[ProviderSpec] | Entry[ModelSpec] | None
+
+    @property
+    def resource_name(self) -> str:
+        """Such as `models/fast`."""
+        return f"{self.kind}/{self.name}"
+
+
+class CatalogueStore(Protocol):
+    """Keeps the catalogue. Each method is one transaction."""
+
+    async def load(self) -> Rows:
+        """Return everything, as of one moment."""
+
+    async def edit(self, decide: Callable[[Rows], Edit | None]) -> None:
+        """Make the one change that `decide` chooses in view of everything, and record it in the feed of changes.
+
+        Nobody else changes the catalogue in between. What `decide` raises comes out, and nothing is changed; nor is
+        it where `decide` returns None.
+        """
+
+
+def provider_document(spec: ProviderSpec) -> dict[str, Any]:
+    """Return a provider as a JSON document."""
+    return dataclasses.asdict(spec)
+
+
+def model_document(spec: ModelSpec) -> dict[str, Any]:
+    """Return a model as a JSON document."""
+    return dataclasses.asdict(spec)
+
+
+def read_provider(document: Mapping[str, Any]) -> ProviderSpec:
+    """Return the provider of a document; what only a newer version of the gateway writes is passed over."""
+    known = _known(document, ProviderSpec)
+    return ProviderSpec(**{**known, "capabilities": tuple(known.get("capabilities", ()))})
+
+
+def read_model(document: Mapping[str, Any]) -> ModelSpec:
+    """Return the model of a document; what only a newer version of the gateway writes is passed over."""
+    known = _known(document, ModelSpec)
+    routes = tuple(Route(**_known(route, Route)) for route in known.pop("routes", ()))
+    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    return ModelSpec(routes=routes, **{**known, **lists})
+
+
+def _known(document: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    names = {one.name for one in dataclasses.fields(kind)}
+    return {name: value for name, value in document.items() if name in names}

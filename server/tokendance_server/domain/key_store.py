@@ -1,0 +1,49 @@
+"""What the rules of keys ask of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
+
+
+@dataclass(frozen=True, slots=True)
+class RotationMark:
+    """What is kept of a rotation that came with a request id. `fingerprint` is 32 bytes that tell what was asked."""
+
+    request_id: str
+    key_id: str
+    fingerprint: bytes
+    old_secret_expire_time: datetime
+
+
+class KeyStore(Protocol):
+    """Keeps keys. Each method is one transaction; one that writes records the change of the key in it."""
+
+    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+        """Add a key, unless the organization's `request_id` (if not empty) made one before.
+
+        Return the key which that request id made, and the fingerprint it came with: the given ones where it is new.
+        """
+
+    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+        """Put `after` in place of `before`, with its secrets, and keep the mark of a rotation.
+
+        Return False, with nothing changed, where the key has another version than `before` by now, or where the
+        organization's request id of the mark was used before. Ids and times of creation and last use stay as they are.
+        """
+
+    async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:
+        """Return the mark that a request id of the organization left, or None."""
+
+    async def get(self, key_id: str) -> Key | None:
+        """Return a key, or None where there is none."""
+
+    async def find(self, digests: Sequence[bytes]) -> Key | None:
+        """Return the key one of whose secrets has one of these digests, or None."""
+
+    async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
+        """Return at most `limit` keys behind the cursor, from the newest to the oldest."""

@@ -1,0 +1,241 @@
+"""Who holds a secret: answered from memory where it can be, from the store where it must be, and never from the past.
+
+What is remembered is forgotten when its key changes, on whichever node; a read of the store that a change overtook is
+not remembered but repeated. A node that lost sight of the changes lets nobody in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from tokendance.credentials import SECRET_LENGTH, check_form
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance.gateway.v1.errors_pb2 import ErrorReason
+from tokendance_server.domain.changes import Change
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.key import Key, KeyState
+from tokendance_server.domain.key_cache import SharedReads, TimedCache
+from tokendance_server.domain.key_store import KeyStore
+from tokendance_server.domain.names import child_name, organization_name
+from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.secrets import PepperRing
+
+# Unknown secrets are cheap to make up, so what is remembered of them never takes room from known ones.
+_MOST_UNKNOWN = 10_000
+_UNKNOWN_S = 5.0
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What is known of one secret: who its holder is, until when it works, or why it does not."""
+
+    principal: Principal
+    expire_time: datetime | None
+    rotated_out: bool
+    refusal: ErrorReason.ValueType | None
+
+
+class _Reading:
+    """One read of the store, and what changed while it ran."""
+
+    __slots__ = ("changed", "everything")
+
+    def __init__(self) -> None:
+        self.changed: set[str] = set()
+        self.everything = False
+
+    def missed(self, key: Key | None) -> bool:
+        """Tell whether what was read may be the state of before a change."""
+        return self.everything or (bool(self.changed) if key is None else key.id in self.changed)
+
+
+class Verifier:
+    """Checks secrets. At most `cache_size` answers are kept, each for at most `cache_s` seconds.
+
+    `sighted` tells whether changes made on other nodes are seen.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        peppers: PepperRing,
+        clock: Clock,
+        sighted: Callable[[], bool],
+        *,
+        cache_size: int = 100_000,
+        cache_s: float = 300.0,
+    ) -> None:
+        self._store = store
+        self._peppers = peppers
+        self._clock = clock
+        self._sighted = sighted
+        self._known: TimedCache[_Verdict] = TimedCache(cache_size, cache_s)
+        self._unknown: TimedCache[bool] = TimedCache(min(cache_size, _MOST_UNKNOWN), min(cache_s, _UNKNOWN_S))
+        self._reads: SharedReads[_Verdict | None] = SharedReads()
+        self._readings: set[_Reading] = set()
+
+    def verify_cached(self, secret: str) -> Principal | None:
+        """Return the holder of a secret where the answer is at hand, and None where `verify` must be asked.
+
+        Raises key_expired, key_revoked, key_suspended and key_store_unavailable.
+        """
+        # The answer is found by digest, so that no secret stays in memory.
+        if len(secret) != SECRET_LENGTH or not secret.isascii():
+            return None
+        verdict = self._known.get(self._peppers.digest(secret), self._clock.monotonic())
+        if verdict is None:
+            return None
+        self._require_sight()
+        return self._admit(verdict)
+
+    async def verify(self, secret: str) -> Principal:
+        """Return the holder of a secret that works now.
+
+        Raises invalid_api_key and its like for what is no secret of ours, without asking the store; invalid_api_key
+        for an unknown secret; key_expired, key_revoked and key_suspended; key_store_unavailable.
+        """
+        check_form(secret)
+        self._require_sight()
+        digest = self._peppers.digest(secret)
+        asked = self._clock.monotonic()
+        verdict = self._known.get(digest, asked)
+        if verdict is None and self._unknown.get(digest, asked) is None:
+            verdict = await self._reads.read(digest, lambda: self._look_up(secret, digest))
+        if verdict is None:
+            raise _unknown_secret()
+        return self._admit(verdict)
+
+    async def check(self, secret: str) -> tuple[Key | None, GatewayError | None]:
+        """Return the key that a secret belongs to, if any, and why the secret does not work now, if so.
+
+        Asks the store each time.
+        """
+        try:
+            check_form(secret)
+        except GatewayError as error:
+            return None, error
+        key = await self._store.find(self._peppers.digests(secret))
+        if key is None:
+            return None, _unknown_secret()
+        try:
+            self._admit(self._verdict(key, self._peppers.digests(secret)))
+        except GatewayError as error:
+            return key, error
+        return key, None
+
+    def forget(self, key_id: str) -> None:
+        """Ask the store anew for a key that changed."""
+        self._known.drop(key_id)
+        # A secret that was unknown may be this key's new one.
+        self._unknown.clear()
+        for reading in self._readings:
+            reading.changed.add(key_id)
+
+    def changed(self, change: Change) -> None:
+        """Forget the key that a change names."""
+        self.forget(change.name.rpartition("/")[2])
+
+    def everything_changed(self) -> None:
+        """Ask the store anew for every key."""
+        self._known.clear()
+        self._unknown.clear()
+        for reading in self._readings:
+            reading.everything = True
+
+    async def _look_up(self, secret: str, digest: bytes) -> _Verdict | None:
+        digests = self._peppers.digests(secret)
+        while True:
+            # Age counts from before the read: what changes while it runs must not live longer than it may.
+            asked = self._clock.monotonic()
+            with self._reading() as reading:
+                key = await self._store.find(digests)
+            if not reading.missed(key):
+                break
+        if key is None:
+            self._unknown.put(digest, True, asked)
+            return None
+        verdict = self._verdict(key, digests)
+        self._known.put(digest, verdict, asked, key.id)
+        return verdict
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Reading]:
+        reading = _Reading()
+        self._readings.add(reading)
+        try:
+            yield reading
+        finally:
+            self._readings.remove(reading)
+
+    def _require_sight(self) -> None:
+        if not self._sighted():
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_KEY_STORE_UNAVAILABLE,
+                "This node cannot tell now which keys were changed, so it lets nobody in; try again.",
+            )
+
+    @staticmethod
+    def _verdict(key: Key, digests: Sequence[bytes]) -> _Verdict:
+        secret = next(secret for secret in key.secrets if secret.digest in digests)
+        ends = [time for time in (key.expire_time, secret.expire_time) if time is not None]
+        return _Verdict(
+            principal=_principal(key),
+            expire_time=min(ends, default=None),
+            rotated_out=bool(ends) and secret.expire_time == min(ends),
+            refusal=_REFUSALS.get(key.state),
+        )
+
+    def _admit(self, verdict: _Verdict) -> Principal:
+        if verdict.refusal is not None:
+            raise GatewayError(verdict.refusal, _SENTENCES[verdict.refusal], origin="caller")
+        if verdict.expire_time is not None and verdict.expire_time <= self._clock.now():
+            raise _expired(verdict)
+        return verdict.principal
+
+
+_REFUSALS = {
+    KeyState.REVOKED: errors_pb2.ERROR_REASON_KEY_REVOKED,
+    KeyState.SUSPENDED: errors_pb2.ERROR_REASON_KEY_SUSPENDED,
+    # No secret of a pending key was ever shown, so one that fits was not come by honestly.
+    KeyState.PENDING: errors_pb2.ERROR_REASON_INVALID_API_KEY,
+}
+_SENTENCES = {
+    errors_pb2.ERROR_REASON_KEY_REVOKED: "This API key was revoked; use its successor, or ask its owner why.",
+    errors_pb2.ERROR_REASON_KEY_SUSPENDED: "This API key is suspended; ask an administrator to resume it.",
+    errors_pb2.ERROR_REASON_INVALID_API_KEY: "This API key is not known here; check that it is the right one.",
+}
+
+
+def _unknown_secret() -> GatewayError:
+    reason = errors_pb2.ERROR_REASON_INVALID_API_KEY
+    return GatewayError(reason, _SENTENCES[reason], origin="caller")
+
+
+def _expired(verdict: _Verdict) -> GatewayError:
+    assert verdict.expire_time is not None
+    when = verdict.expire_time.isoformat(timespec="seconds").replace("+00:00", "Z")
+    what = "This secret was replaced by a rotation and ended" if verdict.rotated_out else "This API key expired"
+    return GatewayError(
+        errors_pb2.ERROR_REASON_KEY_EXPIRED,
+        f"{what} at {when}; ask whoever rotates the key for the new one.",
+        metadata={"expire_time": when},
+        origin="caller",
+    )
+
+
+def _principal(key: Key) -> Principal:
+    return Principal(
+        kinds=frozenset({access_pb2.CALLER_KIND_API_KEY}),
+        name=key.name,
+        organization=organization_name(key.organization_id),
+        key_id=key.id,
+        owner=child_name(key.organization_id, "members", key.owner_id),
+        team=child_name(key.organization_id, "teams", key.team_id),
+        allowed_models=frozenset(key.allowed_models),
+        allowed_networks=key.allowed_networks,
+        labels=key.labels,
+    )

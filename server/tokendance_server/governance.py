@@ -1,0 +1,56 @@
+"""The keys of a node, wired: their rules, their verifier, and the watcher that tells what other nodes changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokendance_server.config import ServerConfig
+from tokendance_server.domain.changes import ChangeKind, Watcher
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.key_life import KeyLife
+from tokendance_server.domain.key_verifier import Verifier
+from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.stores.sql.changes import SqlChangeFeed
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.keys import SqlKeyStore
+from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.telemetry import logger
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What governs who may call. The watcher must run: without it the verifier lets nobody in."""
+
+    organizations: Organizations
+    keys: Keys
+    life: KeyLife
+    verifier: Verifier
+    watcher: Watcher
+
+
+def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
+    """Wire what governs keys on a database."""
+    store = SqlKeyStore(database)
+    organizations = Organizations(SqlOrganizationStore(database), clock)
+    watcher = Watcher(SqlChangeFeed(database), clock, _tell_sight, stale_after_s=config.changes_stale_after_s)
+    verifier = Verifier(
+        store,
+        peppers,
+        clock,
+        lambda: watcher.healthy,
+        cache_size=config.key_cache_size,
+        cache_s=config.key_cache_s,
+    )
+    watcher.subscribe(ChangeKind.KEY, verifier)
+    keys = Keys(store, organizations, peppers, clock, verifier.forget)
+    life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
+    return Governance(organizations, keys, life, verifier, watcher)
+
+
+def _tell_sight(error: Exception | None) -> None:
+    if error is None:
+        logger().info("changes_seen_again")
+    else:
+        logger().warning("changes_not_seen", error=type(error).__name__, detail=str(error))
