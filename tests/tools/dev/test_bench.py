@@ -40,7 +40,7 @@ def test_a_quick_run_measures_every_yardstick() -> None:
     result = json.loads(done.stdout)
     assert result["failures"] == {}
     assert result["plan"] == {"rounds": 1, "seconds": 0.2, "streams": 50, "node": False}
-    assert set(result["machine"]) == {"date", "commit", "machine", "pinning", "python", "packages"}
+    assert set(result["machine"]) == {"date", "commit", "machine", "pinning", "load", "python", "packages"}
     rows = rows_of(result)
     assert set(rows) == {row for part in chosen([]) for row in part.rows}
     for name, row in rows.items():

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--quick", action="store_true", help="one short round: a smoke run, no figures to quote")
     parser.add_argument("--rounds", type=int, help="rounds of each part [default: 5]")
-    parser.add_argument("--seconds", type=float, help="load on each side in a round, in seconds [default: 1.5]")
+    parser.add_argument("--seconds", type=float, help="load on each side in a round, in seconds [default: 1.2]")
     parser.add_argument("--streams", type=int, help=f"open streams of the memory row [default: {STREAMS}]")
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="a row or part; may be repeated")
     parser.add_argument("--no-node", action="store_true", help="measure the yardsticks only")
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     quick = options.quick
     rounds: int = options.rounds if options.rounds is not None else 1 if quick else 5
-    seconds: float = options.seconds if options.seconds is not None else 0.2 if quick else 1.5
+    seconds: float = options.seconds if options.seconds is not None else 0.2 if quick else 1.2
     streams: int = options.streams if options.streams is not None else 50 if quick else STREAMS
     try:
         _between(1, rounds, 50, "--rounds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import statistics
 import subprocess
@@ -31,6 +32,7 @@ def describe_machine(cores: Cores) -> dict[str, str]:
         "commit": commit.stdout.strip() or "unknown",
         "machine": f"{len(names) or '?'} x {names[0] if names else platform.machine()}, {platform.system()}",
         "pinning": str(cores),
+        "load": f"{os.getloadavg()[0]:.1f} before the run; other work makes CPU times longer and rates meaningless",
         "python": platform.python_version(),
         "packages": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
     }
