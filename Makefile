@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := server facade clients/python tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check lock gen bench clean
+.PHONY: help setup run test test-long check lock gen bench release clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb a
 
 bench: .venv/.installed ## measure the budgets of the design beside their yardsticks
 	$(BIN)/python -m dev.bench
+
+release: check test ## record the API as released, so that the breaking check holds to it; commit and tag the result
+	cp proto/api.binpb proto/released.binpb
 
 clean: ## remove the environments and caches, but never a node's data
 	rm -rf .venv .venv-gen .tools node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
