@@ -154,6 +154,7 @@ def base_url_of(given: str | None) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise CommandError("The base URL cannot be read.", looks, exit_code=USAGE) from error
     if "@" in parts.netloc or parts.query or parts.fragment:

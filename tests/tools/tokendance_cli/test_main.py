@@ -16,12 +16,12 @@ def test_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
     """Whoever asks for help finds what there is, and what a script can rely on."""
     told = run("--help")
     assert told.returncode == 0
-    for word in ("serve", "keys", "models", "chat", "errors", "--data-dir", "--format", "Exit codes"):
+    for word in ("serve", "keys", "models", "chat", "doctor", "errors", "--data-dir", "--format", "Exit codes"):
         assert word in told.stdout
 
 
 @pytest.mark.parametrize(
-    "arguments", [["serve"], ["keys", "create"], ["keys", "list"], ["models", "show"], ["chat"], ["errors"]]
+    "arguments", [["serve"], ["keys", "create"], ["keys", "list"], ["models", "show"], ["chat"], ["doctor"], ["errors"]]
 )
 def test_every_command_has_help(run: Run, arguments: list[str]) -> None:
     """Help never needs a node, a key or a gateway."""
@@ -45,7 +45,7 @@ def test_wrong_usage_is_exit_code_2(run: Run, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["errors"], ["models", "list"], ["chat", "m", "Hello"], ["serve", "--help"]],
+    [["--help"], ["errors"], ["models", "list"], ["chat", "m", "Hello"], ["serve", "--help"], ["doctor"]],
     ids=" ".join,
 )
 def test_light_commands_load_nothing_heavy(gateway: SmallGateway, tmp_path: Path, arguments: list[str]) -> None:
@@ -58,7 +58,7 @@ def test_light_commands_load_nothing_heavy(gateway: SmallGateway, tmp_path: Path
         "try:\n"
         "    main()\n"
         "except SystemExit as end:\n"
-        "    assert not end.code, end.code\n"
+        "    assert not end.code or 'doctor' in sys.argv, end.code\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)\n"
     )
     environment = command_environment(TOKENDANCE_BASE_URL=gateway.url, TOKENDANCE_API_KEY="tdk_made-up")

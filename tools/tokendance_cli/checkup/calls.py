@@ -73,7 +73,7 @@ def complete(subject: Subject, model: str, spent: Spent) -> Finding:
         spent.requests += 1
         with _send(subject, "/chat/completions", _body(model, 1)) as response:
             request_id = response.headers.get("x-request-id")
-            document = json.loads(response.read(_BODY_BYTES))
+            document = _object(response.read(_BODY_BYTES))
             usage = _usage(document, spent)
             if not document["choices"]:
                 raise ValueError("no choice")
@@ -139,7 +139,7 @@ class _Watch:
                 self.done = True
                 return
             self._events += 1
-            chunk = json.loads(data)
+            chunk = _object(data)
             if "error" in chunk:
                 raise refusal(chunk["error"], None, request_id)
             if chunk.get("usage"):
@@ -203,6 +203,13 @@ def _models(document: Any) -> list[VisibleModel]:
     ]
 
 
+def _object(text: str | bytes) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise TypeError("no object")
+    return document
+
+
 def _nearest(wanted: str, models: list[VisibleModel]) -> list[str]:
     names = {name.lower(): name for one in models for name in (one.name, *one.aliases)}
     return [names[low] for low in difflib.get_close_matches(wanted.lower(), names, n=3, cutoff=0.5)]
@@ -213,8 +220,10 @@ def _some(models: list[VisibleModel]) -> str:
     return names if len(models) <= _SHOWN_NAMES else f"{names} and {len(models) - _SHOWN_NAMES} more"
 
 
-def _usage(document: Any, spent: Spent) -> str:
+def _usage(document: dict[str, Any], spent: Spent) -> str:
     usage = document.get("usage") or {}
+    if not isinstance(usage, dict):
+        raise TypeError("no usage")
     taken, given = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     spent.input_tokens += taken
     spent.output_tokens += given
