@@ -88,7 +88,17 @@ def running_postgres() -> Iterator[PostgresServer]:
     programs = _postgres_programs()
     with _private_folder("pg", _owner()) as folder:
         data = folder / "data"
-        initdb = [programs / "initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C"]
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         subprocess.run([*_as_owner(), *initdb, "-D", data], check=True, stdout=subprocess.DEVNULL, cwd=folder)
         settings = {
             "listen_addresses": "",
@@ -102,7 +112,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         server = PostgresServer(f"postgresql://postgres@/postgres?host={folder}", data=data)
-        command = [*_as_owner(), programs / "postgres", "-D", data, *options]
+        command: list[str | Path] = [*_as_owner(), programs / "postgres", "-D", data, *options]
         # SIGINT: end now, without waiting for connections.
         with _running(command, folder, signal.SIGINT, lambda: _answers(lambda: server.execute("SELECT 1"))) as process:
             yield PostgresServer(server.dsn, process, data)

@@ -64,9 +64,8 @@ from tokendance_server.services.models import ModelsService
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.startup import StartupError
-from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
-from tokendance_server.stores.sql.database import Database
 from tokendance_server.telemetry import Metrics, logger
 
 _FIRST_ROTATION_S = 90 * 86_400
@@ -107,7 +106,7 @@ class Server:
         watcher: Watcher,
         transport: Transport,
         directory: DataDirectory,
-        database: Database,
+        storage: Storage,
     ) -> None:
         self.first_key = first_key
         self._listeners = listeners
@@ -116,13 +115,13 @@ class Server:
         self._watcher = watcher
         self._transport = transport
         self._directory = directory
-        self._database = database
+        self._storage = storage
         self._serving = False
 
     @property
     def ready(self) -> bool:
-        """True while new calls are welcome: the node serves, and sees what other nodes change."""
-        return self._serving and self._watcher.healthy
+        """True while new calls are welcome: the node serves, may still do so, and sees what other nodes change."""
+        return self._serving and self._watcher.healthy and self._storage.may_serve
 
     @property
     def grpc_address(self) -> str | None:
@@ -159,7 +158,7 @@ class Server:
         await asyncio.gather(self._channel.close(grace_s), *(one.stop(grace_s) for one in self._listeners))
         await self._watcher.stop()
         await self._transport.close()
-        await self._database.close()
+        await self._storage.close()
         self._directory.close()
 
 
@@ -176,15 +175,16 @@ async def open_server(
     `loopback_only` tells that the whole node is in this process and listens on loopback only, its facade included.
     Raises StartupError: one line that says what is wrong and what to do.
     """
-    directory = DataDirectory.open(config.data_dir)
+    directory = open_directory(config)
     async with AsyncExitStack() as undo:
         undo.callback(directory.close)
-        database = await _open_database(directory)
-        undo.push_async_callback(database.close)
         clock = SystemClock()
-        governance = build_governance(config, database, PepperRing.of(directory.pepper), clock)
+        peppers = PepperRing.of(directory.pepper)
+        storage = await open_storage(config, directory, peppers, clock)
+        undo.push_async_callback(storage.close)
+        governance = build_governance(config, storage.database, peppers, clock)
         egress = config.egress.policy(loopback_only=loopback_only)
-        configured = build_providers(providers, directory.path / "secrets", egress)
+        configured = build_providers(providers, secrets_dir(directory.path), egress)
         _tell_egress(egress, configured)
         catalog = build_catalog(models, configured, int(clock.now().timestamp()))
         transport = Transport(egress, answer_bytes=config.limits.upstream_answer_bytes)
@@ -210,20 +210,11 @@ async def open_server(
             watcher=governance.watcher,
             transport=transport,
             directory=directory,
-            database=database,
+            storage=storage,
         )
+        storage.when_lost(admission.drain)
         undo.pop_all()
         return server
-
-
-async def _open_database(directory: DataDirectory) -> Database:
-    try:
-        return await Database.open_sqlite(directory.database)
-    except StoreUnavailableError as exc:
-        raise StartupError(
-            f"The database {directory.database} cannot be opened: {exc}; restore it from a backup, "
-            "or choose another directory with --data-dir DIR."
-        ) from exc
 
 
 def _tell_egress(egress: EgressPolicy, configured: Mapping[str, ProviderConfig]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -75,11 +76,17 @@ class EgressSettings(Settings):
 
 
 class ServerConfig(Settings):
-    """Table [server]: where the server listens and keeps its data."""
+    """Table [server]: where the server listens and keeps its data.
+
+    `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with `redis_url`
+    many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory.
+    """
 
     data_dir: Path = Path(".tokendance")
     grpc: str = "127.0.0.1:50051"
     database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    pepper: str = Field(default="", max_length=512)
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     egress: EgressSettings = EgressSettings()
@@ -95,6 +102,29 @@ class ServerConfig(Settings):
     @classmethod
     def _check_address(cls, value: str) -> str:
         return value if not value else check_address(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a Redis is given as redis://:PASSWORD@HOST:PORT/0, or rediss:// with TLS")
+        return value
+
+    @field_validator("pepper")
+    @classmethod
+    def _check_pepper(cls, value: str) -> str:
+        if value and not value.startswith(("env:TOKENDANCE_GATEWAY_PEPPER", "file:")):
+            raise ValueError(
+                "a pepper is a reference: env:TOKENDANCE_GATEWAY_PEPPER… or file:…, never the pepper itself"
+            )
+        return value
 
 
 class ProviderSettings(Settings):
@@ -158,3 +188,18 @@ def check_address(value: str) -> str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("an address is host:port, such as 127.0.0.1:50051 or [::1]:50051")
     return value
+
+
+def check_database_url(url: str) -> None:
+    """Raise ValueError, without a word of the URL, where it is none of PostgreSQL's: host and name are needed."""
+    form = "postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = parts.hostname or parse_qs(parts.query).get("host")
+    except ValueError:
+        raise ValueError(f"a database is given as {form}; in a password / is written %2F, and @ is %40") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"a database is given as {form}; without the setting the node keeps a SQLite file")
+    if not host or port == 0 or len(parts.path) < 2 or parts.fragment:
+        raise ValueError(f"a database is given as {form}; the host or the name is missing, or a / # ? is not escaped")

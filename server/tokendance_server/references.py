@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
+from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
+
 _ENV_PREFIX = "TOKENDANCE_PROVIDER_"
+_MAKE = "`openssl rand -hex 32`"
 
 
 def resolve(reference: str, secrets_dir: Path) -> str:
@@ -33,3 +37,38 @@ def resolve(reference: str, secrets_dir: Path) -> str:
     if not secret.isascii() or not secret.isprintable():
         raise ValueError(f"{reference} holds characters that no credential has")
     return secret
+
+
+def resolve_pepper(reference: str, secrets_dir: Path) -> bytes:
+    """Return the 32 bytes of `env:TOKENDANCE_GATEWAY_PEPPER…` or `file:PATH`, relative to the secrets directory.
+
+    A variable holds them as 64 hexadecimal digits, a file so or as they are. Raises ValueError with one sentence that
+    names the reference, never the pepper.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        written = os.environ.get(name, "").encode()
+        if not written:
+            raise ValueError(f"the environment variable {name} is not set")
+    else:
+        file = secrets_dir / name
+        try:
+            if file.stat().st_mode & stat.S_IROTH:
+                raise ValueError(f"{reference} is open to everybody; run `chmod 600 {file}`")
+            written = file.read_bytes()
+        except OSError as exc:
+            raise ValueError(f"{reference} cannot be read: {exc.strerror}") from exc
+    if kind == "file" and len(written) == PEPPER_BYTES:
+        pepper = written
+    else:
+        try:
+            pepper = bytes.fromhex(written.decode("ascii"))
+        except ValueError:
+            raise ValueError(
+                f"{reference} is not {2 * PEPPER_BYTES} hexadecimal digits; make one with {_MAKE}"
+            ) from None
+    try:
+        check_pepper(reference, pepper)
+    except ValueError as exc:
+        raise ValueError(f"{exc}; make one with {_MAKE}") from None
+    return pepper

@@ -38,6 +38,11 @@ class PepperRing:
         # A keyed state costs as much as the digest itself: it is made once, and copied.
         self._keyed = hashlib.blake2b(key=self._active, digest_size=DIGEST_BYTES)
         self._others = [hashlib.blake2b(key=pepper, digest_size=DIGEST_BYTES) for pepper in others]
+        self.checks = {
+            pepper_id: hashlib.blake2b(b"", key=pepper, digest_size=DIGEST_BYTES, person=b"pepper check").digest()
+            for pepper_id, pepper in secrets.items()
+        }
+        """For each id a digest that tells whether another node has the same pepper under it, and tells nothing else."""
 
     @classmethod
     def of(cls, pepper: bytes) -> PepperRing:

@@ -8,18 +8,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokendance.ids import new_id
 from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
 from tokendance_server.startup import StartupError
 
 _SOCKETS_FILE = "sockets.json"
 _PEPPER_FILE = "pepper"
 _DATABASE_FILE = "gateway.db"
+_NODE_FILE = "node"
+_NODE_ID = re.compile(r"node_[0-9a-z]{26}")
 # The kernel takes 107 bytes; some of its callers take less.
 _LONGEST_SOCKET_PATH = 100
 _PRIVATE = 0o700
@@ -36,18 +40,20 @@ class Sockets:
 class DataDirectory:
     """A data directory, held by this process until `close`."""
 
-    def __init__(self, path: Path, lock: int, pepper: bytes, sockets: Sockets) -> None:
+    def __init__(self, path: Path, lock: int, node_id: str, pepper: bytes, sockets: Sockets) -> None:
         self.path = path
         self.database = path / _DATABASE_FILE
+        self.node_id = node_id
         self.pepper = pepper
         self.admin_socket = sockets.admin
         self.facade_socket = sockets.facade
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path) -> DataDirectory:
+    def open(cls, path: Path, *, pepper: bytes | None = None, own_database: bool = True) -> DataDirectory:
         """Take a data directory, made with mode 0700 where there is none, and its pepper, made at the first start.
 
+        With `pepper` the directory needs none of its own, and without `own_database` no file of SQLite's.
         Raises StartupError where the directory cannot be written, is open to others or is used by another process,
         and where the pepper is missing beside a database, too short, or open to others.
         """
@@ -56,8 +62,10 @@ class DataDirectory:
             _make_private(path)
             lock = _lock(path)
             try:
-                pepper = _read_pepper(path)
-                _touch_private(path / _DATABASE_FILE)
+                pepper = pepper or _read_pepper(path)
+                node_id = _read_node_id(path)
+                if own_database:
+                    _touch_private(path / _DATABASE_FILE)
                 sockets = _place_sockets(path)
             except BaseException:
                 os.close(lock)
@@ -67,7 +75,7 @@ class DataDirectory:
                 f"The data directory {path} cannot be used ({exc.strerror}); "
                 "choose one that you may write to with --data-dir DIR."
             ) from exc
-        return cls(path, lock, pepper, sockets)
+        return cls(path, lock, node_id, pepper, sockets)
 
     def close(self) -> None:
         """Remove the sockets and let another process have the directory."""
@@ -147,6 +155,19 @@ def _lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
     return lock
+
+
+def _read_node_id(path: Path) -> str:
+    """Return what this node is called beside others, from its first start on."""
+    file = path / _NODE_FILE
+    try:
+        node_id = file.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        node_id = ""
+    if _NODE_ID.fullmatch(node_id) is None:
+        node_id = new_id("node")
+        _write_private(file, node_id.encode())
+    return node_id
 
 
 def _read_pepper(path: Path) -> bytes:

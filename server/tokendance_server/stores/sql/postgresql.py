@@ -21,7 +21,6 @@ _STATEMENT_S = 10
 # Behind the server's own limit, for a server that no longer answers at all.
 _ANSWER_S = 15
 _RECYCLE_S = 1800
-_DEFAULT_PORT = 5432
 READ_OPTIONS = {"isolation_level": "AUTOCOMMIT"}
 """Execution options of a connection that reads with one statement and needs no transaction around it."""
 
@@ -65,23 +64,6 @@ def place_of(url: str) -> str:
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
     return f"{hosts}{parts.path}"
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError, without a word of the URL, where it is none of PostgreSQL's."""
-    form = "postgresql://USER:PASSWORD@HOST:PORT/NAME"
-    try:
-        parts = urlsplit(url)
-        named = len(parts.path) > 1
-        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host")
-    except ValueError:
-        raise ValueError(
-            f"the database is given as {form}; characters such as / or @ are written as %2F or %40"
-        ) from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"the database is given as {form}; for SQLite leave the setting out")
-    if not host or not named:
-        raise ValueError(f"the database is given as {form}; {'its name' if host else 'the host'} is missing")
 
 
 def describe(error: DBAPIError) -> str:

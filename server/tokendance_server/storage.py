@@ -1,0 +1,97 @@
+"""Where a node keeps its data: opens the database of its configuration, and holds the lease on one that is shared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tokendance.ids import new_id
+from tokendance_server.config import ServerConfig
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.references import resolve_pepper
+from tokendance_server.startup import StartupError
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.migrations.state import running_version
+from tokendance_server.stores.paths import DataDirectory
+from tokendance_server.stores.redis import check_redis
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.leases import NodeLease
+from tokendance_server.stores.sql.peppers import check_peppers
+
+
+class Storage:
+    """An open database and, where others could serve it too, the lease that says that this node may."""
+
+    def __init__(self, database: Database, lease: NodeLease | None) -> None:
+        self.database = database
+        self._lease = lease
+        self._keeping = None if lease is None else asyncio.create_task(lease.keep(), name="node lease")
+
+    @property
+    def may_serve(self) -> bool:
+        """True while no other node can have taken over."""
+        return self._lease is None or self._lease.held
+
+    def when_lost(self, act: Callable[[], None]) -> None:
+        """Call `act` once this node may serve no more until it is started again."""
+        if self._keeping is not None:
+            self._keeping.add_done_callback(lambda task: None if task.cancelled() else act())
+
+    async def close(self) -> None:
+        """Give the lease back and close the connections."""
+        if self._lease is not None and self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+            await self._lease.release()
+        await self.database.close()
+
+
+def open_directory(config: ServerConfig) -> DataDirectory:
+    """Take the data directory, and the pepper from where the configuration says. Raises StartupError."""
+    pepper = None
+    if config.pepper:
+        try:
+            pepper = resolve_pepper(config.pepper, secrets_dir(config.data_dir))
+        except ValueError as exc:
+            raise StartupError(f"The pepper of server.pepper cannot be used: {exc}.") from exc
+    return DataDirectory.open(config.data_dir, pepper=pepper, own_database=config.database_url is None)
+
+
+def secrets_dir(data_dir: Path) -> Path:
+    """Return the folder below which references to files are resolved."""
+    return data_dir / "secrets"
+
+
+async def open_storage(config: ServerConfig, directory: DataDirectory, peppers: PepperRing, clock: Clock) -> Storage:
+    """Open the database, whose schema and pepper must be this node's, and take the lease where it is shared.
+
+    Raises StartupError: one line that says what is wrong and what to do.
+    """
+    if config.redis_url is not None:
+        await check_redis(config.redis_url.get_secret_value())
+    async with AsyncExitStack() as undo:
+        if config.database_url is None:
+            database = await Database.open_sqlite(directory.database)
+        else:
+            database = await Database.open_postgresql(config.database_url.get_secret_value())
+        undo.push_async_callback(database.close)
+        try:
+            await check_peppers(database, peppers.checks, clock.now())
+            lease = None
+            if database.is_shared:
+                lease = NodeLease(
+                    database,
+                    node_id=directory.node_id,
+                    run_id=new_id("run"),
+                    code_version=running_version(),
+                    shared=config.redis_url is not None,
+                    monotonic=clock.monotonic,
+                )
+                await lease.acquire()
+        except StoreUnavailableError as exc:
+            raise StartupError(f"The database {database.place} cannot be used ({exc}); try again.") from exc
+        undo.pop_all()
+    return Storage(database, lease)
