@@ -7,6 +7,7 @@ address itself, or a proxy), and as the peer that the socket really has. No name
 from __future__ import annotations
 
 import socket
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,19 @@ from aiohttp.client_proto import ResponseHandler
 from tokendance_server.domain.egress import EgressPolicy
 
 _DNS_CACHE_S = 30
+
+
+class Connecting:
+    """Tells whether a request had to open a connection, or found a kept one."""
+
+    __slots__ = ("opened",)
+
+    def __init__(self) -> None:
+        self.opened = False
+
+
+CONNECTING: ContextVar[Connecting | None] = ContextVar("connecting", default=None)
+"""Set while a request looks for its connection; a trace of the client would tell the same at an eighth of a call."""
 
 
 class GuardedResolver(AbstractResolver):
@@ -66,6 +80,9 @@ class GuardedConnector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         """Connect, and let go of a connection whose peer is refused; aiohttp lets a connector be extended here."""
+        connecting = CONNECTING.get()
+        if connecting is not None:
+            connecting.opened = True
         protocol = await super()._create_connection(req, traces, timeout)
         try:
             self._check_peer(protocol)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import aiohttp
 import yarl
@@ -20,7 +19,7 @@ from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_server.domain.catalog import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
-from tokendance_server.providers.guarded_connector import GuardedConnector
+from tokendance_server.providers.guarded_connector import CONNECTING, Connecting, GuardedConnector
 from tokendance_server.telemetry import logger
 
 DEFAULT_ANSWER_BYTES = 64 * 1024 * 1024
@@ -33,14 +32,14 @@ _DRAIN_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class _Sending:
-    """A request on its way; `kept` tells whether it went out on a kept connection."""
+    """A request on its way; `connecting` tells whether it went out on a kept connection."""
 
     provider: str
     url: yarl.URL
     headers: Mapping[str, str]
     body: bytes
     connect_s: float
-    kept: bool = False
+    connecting: Connecting
 
 
 class Transport:
@@ -74,9 +73,9 @@ class Transport:
         a new one.
         """
         times = _Times(provider, deadline, asyncio.get_running_loop().time())
-        sending = _Sending(provider.id, url, headers, body, provider.connect_timeout_s)
+        sending = _Sending(provider.id, url, headers, body, provider.connect_timeout_s, Connecting())
         response = await self._send(sending, times)
-        if response is None and sending.kept:
+        if response is None and not sending.connecting.opened:
             response = await self._send(sending, times, anew=True)
         if response is None:
             raise _broken()
@@ -94,6 +93,7 @@ class Transport:
         if session is None:
             session = self._sessions[anew] = self._open_session(force_close=anew)
         connect_s = sending.connect_s
+        CONNECTING.set(sending.connecting)
         try:
             async with asyncio.timeout_at(times.first_byte_due):
                 return await session.post(
@@ -102,7 +102,6 @@ class Transport:
                     headers=sending.headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
-                    trace_request_ctx=sending,
                 )
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, EgressRefusedError):
@@ -123,15 +122,12 @@ class Transport:
             raise _broken() from None
 
     def _open_session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
         resolver = self._resolver or aiohttp.ThreadedResolver()
         return aiohttp.ClientSession(
             connector=GuardedConnector(self._egress, resolver, force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            trace_configs=[trace],
         )
 
     def _admit(self, response: aiohttp.ClientResponse, times: _Times) -> Answer:
@@ -275,12 +271,6 @@ class _Times:
             errors_pb2.ERROR_REASON_PROVIDER_TIMEOUT,
             "The model's provider did not answer in time; send the request again.",
         )
-
-
-async def _note_reuse(
-    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    context.trace_request_ctx.kept = True
 
 
 def _unavailable() -> GatewayError:
