@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import text
 from tests.servers import PostgresServer
 
-from tokendance_server.domain.keys import KeyStore
+from tokendance_server.domain.changes import ChangeFeed
+from tokendance_server.domain.key_store import KeyStore
 from tokendance_server.domain.organizations import OrganizationStore
-from tokendance_server.stores.memory import MemoryKeyStore, MemoryOrganizationStore
+from tokendance_server.stores.memory import MemoryChangeFeed, MemoryKeyStore, MemoryOrganizationStore
+from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
@@ -25,6 +27,7 @@ class Stores:
 
     keys: KeyStore
     organizations: OrganizationStore
+    changes: ChangeFeed
 
 
 async def migrate(url: str) -> None:
@@ -77,8 +80,9 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Each implementation in turn, on the databases of `database`."""
     if request.param == "memory":
-        yield Stores(MemoryKeyStore(), MemoryOrganizationStore())
+        changes = MemoryChangeFeed()
+        yield Stores(MemoryKeyStore(changes), MemoryOrganizationStore(), changes)
         return
     database = await _open(request.param, request, tmp_path)
-    yield Stores(SqlKeyStore(database), SqlOrganizationStore(database))
+    yield Stores(SqlKeyStore(database), SqlOrganizationStore(database), SqlChangeFeed(database))
     await database.close()

@@ -23,6 +23,7 @@ from tokendance_server.domain.key import (
     LimitRule,
     Rotation,
 )
+from tokendance_server.domain.key_store import RotationMark
 from tokendance_server.domain.organizations import Member, Organization, Team
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -209,6 +210,85 @@ async def test_a_filter_is_compared_and_never_matched(stores: Any, tenant: Tenan
     assert await _list(stores, team_id=pattern) == []
     assert await _list(stores, owner_id=pattern) == []
     assert await _list(stores, organization_id=pattern) == []
+
+
+async def test_a_key_is_replaced_with_its_secrets(stores: Any, tenant: Tenant) -> None:
+    """Every field that can change, and neither its time of creation nor that of its last use."""
+    before = tenant.key(last_used_time=NOW)
+    other = tenant.key()
+    await _add(stores, before, other)
+    old = replace(before.secrets[0], expire_time=NOW + DAY)
+    after = replace(
+        before,
+        purpose="%_ new",
+        owner_id=tenant.members[1],
+        team_id=tenant.teams[1],
+        quota=KeyQuota(limits=(LimitRule(q.LIMIT_METRIC_REQUESTS, q.LIMIT_WINDOW_MINUTE, 1),)),
+        rotation=Rotation(2 * 86_400, tenant.members[0], NOW + 2 * DAY),
+        update_time=NOW + DAY,
+        state=KeyState.REVOKED,
+        # Of the same moment: the one without an end is the current one.
+        secrets=(KeySecret(b"\xff" * 32, "pep_2", NOW), old),
+        secret_prefix="tdk_zzzz",
+        secret_suffix="zzzz",
+        expire_time=NOW + DAY,
+        allowed_models=("a",),
+        allowed_networks=("10.0.0.0/8",),
+        labels={"a": "b"},
+        excluded_route_tags=("eu",),
+        rotate_time=NOW + DAY,
+        revoke_time=NOW + DAY,
+        version=2,
+    )
+    moved = replace(after, create_time=NOW - DAY, last_used_time=None)
+    assert await stores.keys.replace(before, moved)
+    assert await stores.keys.get(before.id) == after
+    for secret in after.secrets:
+        assert await stores.keys.find([secret.digest]) == after
+    assert await stores.keys.get(other.id) == other
+    gone = replace(after, secrets=(), version=3)
+    assert await stores.keys.replace(after, gone)
+    assert await stores.keys.find([secret.digest for secret in after.secrets]) is None
+
+
+async def test_of_many_who_replace_one_version_one_wins(stores: Any, tenant: Tenant) -> None:
+    """The others change nothing, and record nothing."""
+    before = tenant.key()
+    await _add(stores, before)
+    wanted = [
+        replace(before, purpose=str(number), version=2, secrets=(KeySecret(os.urandom(32), "pep_1", NOW),))
+        for number in range(20)
+    ]
+    won = await asyncio.gather(*(stores.keys.replace(before, one) for one in wanted))
+    assert won.count(True) == 1
+    winner = wanted[won.index(True)]
+    assert await stores.keys.get(before.id) == winner
+    assert [await stores.keys.find([one.secrets[0].digest]) for one in wanted] == [
+        winner if one is winner else None for one in wanted
+    ]
+    assert len(await stores.changes.since(0, 100)) == 2
+    assert not await stores.keys.replace(tenant.key(), tenant.key(version=2))
+
+
+async def test_a_rotation_leaves_its_mark_once(stores: Any, tenant: Tenant) -> None:
+    """A request id rotates one key of an organization one time, and what it asked can be told."""
+    other = await Tenant().open(stores)
+    first, second, foreign = tenant.key(), tenant.key(), other.key()
+    await _add(stores, first, second, foreign)
+    mark = RotationMark("%_", first.id, MARK, NOW + DAY)
+    assert await stores.keys.rotation_of(tenant.organization, "%_") is None
+    assert await stores.keys.replace(first, replace(first, version=2), mark)
+    assert await stores.keys.rotation_of(tenant.organization, "%_") == mark
+    assert await stores.keys.rotation_of(other.organization, "%_") is None
+    again = replace(mark, key_id=second.id)
+    assert not await stores.keys.replace(second, replace(second, purpose="no", version=2), again)
+    assert await stores.keys.get(second.id) == second
+    assert await stores.keys.rotation_of(tenant.organization, "%_") == mark
+    theirs = replace(mark, key_id=foreign.id)
+    assert await stores.keys.replace(foreign, replace(foreign, version=2), theirs)
+    lost = RotationMark("lost", first.id, MARK, NOW)
+    assert not await stores.keys.replace(first, replace(first, version=2), lost)
+    assert await stores.keys.rotation_of(tenant.organization, "lost") is None
 
 
 async def test_a_caller_that_leaves_in_the_middle_harms_nobody(stores: Any, tenant: Tenant) -> None:
