@@ -163,6 +163,13 @@ def test_repeated_calls_in_the_deprecated_form_have_ids_of_their_own() -> None:
     assert [message.parts[0].tool_result.call_id for message in messages[2::2]] == ids
 
 
+def test_a_turn_of_calls_may_leave_content_out() -> None:
+    """The SDKs do, where a turn is sent back without its empty fields."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    (_, turn) = read(messages=[*HI, {"role": "assistant", "tool_calls": [call]}]).completion.messages
+    assert [part.tool_call.name for part in turn.parts] == ["f"]
+
+
 PNG = base64.b64encode(b"\x89PNG").decode()
 
 
