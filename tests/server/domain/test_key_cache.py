@@ -125,3 +125,25 @@ async def test_none_is_an_answer_like_any_other() -> None:
     gate.set()
     assert await asyncio.gather(*tasks) == [None] * 5
     assert len(asked) == 1
+
+
+def test_a_group_is_forgotten_as_one() -> None:
+    """Whatever became of its values before, and without a trace."""
+    cache: TimedCache[int] = TimedCache(3, 10)
+    for key, group in ((b"a", "x"), (b"b", "x"), (b"c", "y")):
+        cache.put(key, 1, 0, group)
+    cache.drop("x")
+    cache.drop("none")
+    assert [cache.get(key, 0) for key in (b"a", b"b", b"c")] == [None, None, 1]
+    cache.put(b"c", 2, 0, "z")
+    cache.drop("y")
+    assert cache.get(b"c", 0) == 2
+    for key in (b"d", b"e", b"f"):
+        cache.put(key, 1, 0, "z")
+    assert cache.get(b"d", 10) is None
+    cache.put(b"g", 1, 0)
+    cache.drop("z")
+    assert (len(cache), cache._groups) == (1, {})
+    cache.put(b"h", 1, 0, "h")
+    cache.clear()
+    assert (len(cache), cache._groups) == (0, {})

@@ -10,6 +10,7 @@ import pytest
 from tests.server.domain.house import OPERATOR, PEPPERS, START, House, draft_for
 
 from tokendance.errors import GatewayError
+from tokendance_server.domain.changes import Change
 from tokendance_server.domain.key import KeySecret, KeyState
 from tokendance_server.domain.key_verifier import Verifier
 from tokendance_server.domain.keys import Keys
@@ -193,3 +194,112 @@ async def test_no_secret_is_left_in_the_cache(house: House) -> None:
     await house.verifier.verify(secret)
     assert list(house.verifier._known._values) == [PEPPERS.digest(secret)]
     assert secret not in repr(house.verifier._known._values)
+
+
+async def test_a_key_that_changed_is_asked_for_anew(house: House) -> None:
+    """Only that one; the others stay where they are."""
+    names = await house.open()
+    key, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    _, untouched = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    for one in (secret, untouched):
+        await house.verifier.verify(one)
+    house.store.put(replace(key, state=KeyState.REVOKED))
+    house.verifier.changed(Change(9, "key", key.name, key.organization_id, START))
+    assert house.verifier.verify_cached(untouched) is not None
+    assert house.verifier.verify_cached(secret) is None
+    with pytest.raises(GatewayError) as caught:
+        await house.verifier.verify(secret)
+    assert caught.value.code == "key_revoked"
+
+
+async def test_when_everything_changed_nothing_is_believed(house: House) -> None:
+    """Known and unknown secrets alike."""
+    names = await house.open()
+    _, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    await house.verifier.verify(secret)
+    with pytest.raises(GatewayError):
+        await house.verifier.verify(mint())
+    house.verifier.everything_changed()
+    assert house.verifier.verify_cached(secret) is None
+    assert (len(house.verifier._known), len(house.verifier._unknown)) == (0, 0)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_read_that_a_revocation_overtakes_does_not_bring_the_key_back(house: House, everything: bool) -> None:
+    """What was read before is neither kept nor answered, not even to those who only joined the read."""
+    names = await house.open()
+    key, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    house.store.gate.clear()
+    first = asyncio.create_task(house.verifier.verify(secret))
+    await asyncio.sleep(0)
+    assert house.store.reads == 1
+    house.store.put(replace(key, state=KeyState.REVOKED))
+    if everything:
+        house.verifier.everything_changed()
+    else:
+        house.verifier.forget(key.id)
+    joined = asyncio.create_task(house.verifier.verify(secret))
+    await asyncio.sleep(0)
+    house.store.gate.set()
+    for task in (first, joined):
+        with pytest.raises(GatewayError) as caught:
+            await task
+        assert caught.value.code == "key_revoked"
+    assert house.store.reads == 2
+    with pytest.raises(GatewayError):
+        house.verifier.verify_cached(secret)
+    assert not house.verifier._readings
+
+
+async def test_a_change_of_another_key_repeats_no_read(house: House) -> None:
+    """Busy administrators do not slow down everybody's first call."""
+    names = await house.open()
+    _, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    house.store.gate.clear()
+    task = asyncio.create_task(house.verifier.verify(secret))
+    await asyncio.sleep(0)
+    house.verifier.forget("key_other")
+    house.store.gate.set()
+    await task
+    assert house.store.reads == 1
+
+
+async def test_a_secret_that_was_unknown_works_as_soon_as_its_key_is_made(house: House) -> None:
+    """Neither a remembered no, nor one that is being read, outlives the news of a new key."""
+    names = await house.open()
+    key, _ = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    remembered, being_read = mint(), mint()
+    with pytest.raises(GatewayError):
+        await house.verifier.verify(remembered)
+    house.store.gate.clear()
+    task = asyncio.create_task(house.verifier.verify(being_read))
+    await asyncio.sleep(0)
+    secrets = tuple(KeySecret(PEPPERS.digest(one), PEPPERS.active_id, START) for one in (remembered, being_read))
+    house.store.put(replace(key, secrets=secrets))
+    house.verifier.forget(key.id)
+    house.store.gate.set()
+    assert (await task).key_id == key.id
+    assert (await house.verifier.verify(remembered)).key_id == key.id
+
+
+async def test_a_node_that_is_blind_lets_nobody_in_until_it_sees_again(house: House) -> None:
+    """Known keys and new ones are refused alike, by an error that says: try again."""
+    names = await house.open()
+    _, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    _, unused = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    await house.verifier.verify(secret)
+    reads = house.store.reads
+    house.sighted = False
+    with pytest.raises(GatewayError) as caught:
+        house.verifier.verify_cached(secret)
+    assert (caught.value.code, caught.value.spec.retryable) == ("key_store_unavailable", True)
+    for one in (secret, unused, mint()):
+        with pytest.raises(GatewayError) as caught:
+            await house.verifier.verify(one)
+        assert caught.value.code == "key_store_unavailable"
+    with pytest.raises(GatewayError) as caught:
+        await house.verifier.verify("sk-ant-abc")
+    assert caught.value.code == "provider_key_not_accepted"
+    assert house.store.reads == reads
+    house.sighted = True
+    assert house.verifier.verify_cached(secret) is not None
