@@ -60,15 +60,18 @@ from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import LocalChannel, MethodTable
+from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.services.models import ModelsService
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.startup import StartupError
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
-from tokendance_server.telemetry import Metrics, logger
+from tokendance_server.telemetry import Metrics, logger, show_loop_lag
 
 _FIRST_ROTATION_S = 90 * 86_400
+# How long callers may take to hear the last words of calls that were ended.
+_LAST_WORDS_S = 1.0
 
 FILES = [
     completions_service_pb2.DESCRIPTOR,
@@ -103,6 +106,7 @@ class Server:
         listeners: Sequence[Listener],
         channel: LocalChannel,
         admission: Admission,
+        lag: LoopLag,
         watcher: Watcher,
         transport: Transport,
         directory: DataDirectory,
@@ -112,6 +116,7 @@ class Server:
         self._listeners = listeners
         self._channel = channel
         self._admission = admission
+        self._lag = lag
         self._watcher = watcher
         self._transport = transport
         self._directory = directory
@@ -147,15 +152,36 @@ class Server:
         await self._watcher.start()
         for listener in self._listeners:
             await listener.start()
+        self._lag.start()
         self._serving = True
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, let those that run end within `grace_s` seconds, cut the rest, and close everything."""
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls, let those that run end within `grace_s` seconds, and tell the rest why they end.
+
+        The channel within the process stays open, for a facade that stops at the same time. May be repeated with less
+        grace.
+        """
         self._serving = False
         for listener in self._listeners:
             await listener.drain()
         self._admission.drain()
-        await asyncio.gather(self._channel.close(grace_s), *(one.stop(grace_s) for one in self._listeners))
+        # Their callers are told at once to go elsewhere; what runs is ended here, because only here it is told why.
+        closing = asyncio.gather(*(one.stop(grace_s + 2 * _LAST_WORDS_S) for one in self._listeners))
+        try:
+            await self._admission.emptied(grace_s)
+            self._admission.end_all()
+            await self._admission.emptied(_LAST_WORDS_S)
+            # Sooner than above, because those who watch health never leave by themselves.
+            await asyncio.gather(*(one.stop(_LAST_WORDS_S) for one in self._listeners))
+        finally:
+            closing.cancel()
+            await asyncio.wait([closing])
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain, cut what is left, and close everything."""
+        await self.drain(grace_s)
+        await self._channel.close()
+        self._lag.stop()
         await self._watcher.stop()
         await self._transport.close()
         await self._storage.close()
@@ -196,7 +222,9 @@ async def open_server(
             clock,
         )
         handlers = _register(completions, governance, catalog)
-        admission = Admission(config.limits.in_flight)
+        lag = LoopLag(config.limits.loop_lag_s)
+        show_loop_lag(registry, lambda: lag.seconds)
+        admission = Admission(config.limits.in_flight, lag)
         chain = _chains(config, governance.verifier, admission, catalog, registry)
         server = Server(
             first_key=await _make_first_key(governance.organizations, governance.keys),
@@ -207,6 +235,7 @@ async def open_server(
                 max_metadata_bytes=config.limits.grpc_metadata_bytes,
             ),
             admission=admission,
+            lag=lag,
             watcher=governance.watcher,
             transport=transport,
             directory=directory,
@@ -268,7 +297,7 @@ def _chains(
     recorder = Recorder(Metrics(registry), catalog.has)
     validator = protovalidate.Validator()
     limits = config.deadlines
-    deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s)
+    deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
 
     @functools.cache
     def chain(trust: Trust) -> Chain:

@@ -32,7 +32,11 @@ class Settings(BaseModel):
 
 
 class Limits(Settings):
-    """How much one call may be. Sizes in bytes."""
+    """How much one call may be, and how much may run at once. Sizes in bytes.
+
+    `in_flight` is how many calls may run at once. While the event loop is more than `loop_lag_s` seconds late, model
+    calls are refused.
+    """
 
     grpc_message_bytes: int = Field(default=40 * MiB, ge=64 * 1024)
     grpc_metadata_bytes: int = Field(default=16 * 1024, ge=4 * 1024)
@@ -40,15 +44,20 @@ class Limits(Settings):
     upstream_answer_bytes: int = Field(default=64 * MiB, ge=64 * 1024)
     upstream_event_bytes: int = Field(default=8 * MiB, ge=4 * 1024)
     in_flight: int = Field(default=4000, ge=1)
+    loop_lag_s: float = Field(default=0.25, ge=0.05, le=60)
 
 
 class Deadlines(Settings):
-    """How long one call may take where the caller says nothing, and at most. In seconds."""
+    """How long one call may take where the caller says nothing, and at most. In seconds.
+
+    A caller over gRPC that takes nothing of an answer for `write_stall_s` is given up.
+    """
 
     unary_s: Seconds = 600
     stream_s: Seconds = 3600
     admin_s: Seconds = 30
     margin_s: float = Field(default=0.25, ge=0, le=5)
+    write_stall_s: Seconds = 60
 
 
 class EgressSettings(Settings):

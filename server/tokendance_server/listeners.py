@@ -18,6 +18,9 @@ from tokendance_server.config import Limits
 from tokendance_server.startup import StartupError
 
 _HANDSHAKE_MS = 3_000
+# A peer that is gone without a word, or reads nothing at all, is noticed within both together.
+_KEEPALIVE_MS = 60_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
 
 
 class Listener:
@@ -114,4 +117,6 @@ def _options(limits: Limits) -> Sequence[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", 2 * limits.grpc_metadata_bytes),
         ("grpc.max_concurrent_streams", limits.grpc_concurrent_streams),
         ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO, cast
 
 import orjson
@@ -70,6 +70,15 @@ class Metrics:
             buckets=_UPSTREAM_BUCKETS,
             registry=registry,
         )
+
+
+def show_loop_lag(registry: CollectorRegistry, read: Callable[[], float]) -> None:
+    """Export how late the event loop runs what is due, in seconds, as `read` tells whenever somebody looks."""
+    Gauge(
+        "tokendance_event_loop_lag_seconds",
+        "How late the event loop runs what is due, smoothed over half a second.",
+        registry=registry,
+    ).set_function(read)
 
 
 class _LibraryFormatter(logging.Formatter):

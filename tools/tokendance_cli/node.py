@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -67,13 +67,13 @@ class Node:
             raise
 
     async def stop(self, grace_s: float) -> None:
-        """Let what runs end within `grace_s` seconds in all, callers' side first; then cut it. May be repeated."""
-        cut_at = time.monotonic() + grace_s
+        """Let what runs end within `grace_s` seconds, tell the rest why it ends, and cut it. May be repeated."""
         # Known to load balancers from the first moment on, not only when callers are gone.
         self._stopping = True
-        if self._facade is not None:
-            await self._facade.stop(grace_s)
-            self._facade = None
+        facade = None if self._facade is None else self._facade.stop(grace_s)
+        server = None if self._server is None else self._server.drain(grace_s)
+        await asyncio.gather(*(part for part in (facade, server) if part is not None))
+        self._facade = None
         if self._site is not None:
             await self._site.stop()
             self._site = None
@@ -81,7 +81,7 @@ class Node:
             await self._channel.close()
             self._channel = None
         if self._server is not None:
-            await self._server.stop(max(0.0, cut_at - time.monotonic()))
+            await self._server.stop(0)
             self._server = None
 
     async def _start_server(self) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines: the caller's own, less a margin, or the gateway's; expiry is a typed error, not a bare cancellation."""
+"""What may end a call: its deadline, the node's own end, a reader that stalls. Whoever can still be told is told."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ class DeadlineScope:
     """Cancels whatever works for one call when its time is up. One timer for a call, however many steps it takes.
 
     Enter it around each step (a unary handler, each wait for the next message of a stream): the task that is inside
-    when the time is up is cancelled, and leaves with deadline_exceeded. Steps may run in different tasks. Where
-    nobody is inside, `when_idle` is called, and the next step leaves at once.
+    when the time is up, or when somebody calls `end`, is cancelled, and leaves with the error. Steps may run in
+    different tasks. Where nobody is inside, `when_idle` is called, and the next step leaves at once.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_handle", "_interrupted", "_task", "when_idle")
+    __slots__ = ("_cancelling", "_handle", "_interrupted", "_task", "error", "steps", "when_idle")
 
     def __init__(self, deadline: float) -> None:
         self.when_idle: Callable[[], None] | None = None
+        self.error: GatewayError | None = None
+        self.steps = 0
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self._expired = False
         self._interrupted = False
         self._handle = asyncio.get_running_loop().call_at(deadline, self._expire)
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether nobody is inside: of a stream, that its reader has not come for more."""
+        return self._task is None
+
     def __enter__(self) -> None:
-        if self._expired:
-            raise deadline_exceeded()
+        if self.error is not None:
+            raise self.error
         task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
         self._task = task
+        self.steps += 1
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -46,19 +53,26 @@ class DeadlineScope:
         self._interrupted = False
         # The same rule as asyncio.timeout: a cancellation from elsewhere at the same moment stays one.
         if task.uncancel() <= self._cancelling and isinstance(exc, asyncio.CancelledError):
-            raise deadline_exceeded() from exc
+            assert self.error is not None
+            raise self.error from exc
 
     def close(self) -> None:
         """Stop the timer."""
         self._handle.cancel()
 
-    def _expire(self) -> None:
-        self._expired = True
+    def end(self, error: GatewayError) -> None:
+        """End the call with an error; the first word counts."""
+        if self.error is not None:
+            return
+        self.error = error
         if self._task is not None:
             self._interrupted = True
             self._task.cancel()
         elif self.when_idle is not None:
             self.when_idle()
+
+    def _expire(self) -> None:
+        self.end(deadline_exceeded())
 
 
 class ClosedOnce:
@@ -80,6 +94,58 @@ class ClosedOnce:
             await self._generator.aclose()
         else:
             await self._closing
+
+
+class ReaderWatch:
+    """Ends a stream whose reader comes for nothing more for `limit_s` seconds, give or take a half."""
+
+    __slots__ = ("_every_s", "_scope", "_seen", "_strikes", "_timer")
+
+    def __init__(self, scope: DeadlineScope, limit_s: float) -> None:
+        self._scope = scope
+        self._every_s = limit_s / 2
+        self._seen = scope.steps
+        self._strikes = 0
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        scope = self._scope
+        if scope.idle and scope.steps == self._seen:
+            self._strikes += 1
+            if self._strikes > 1:
+                scope.end(_reader_stalled())
+                return
+        else:
+            self._strikes = 0
+            self._seen = scope.steps
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
+
+
+class RpcTask:
+    """The task that gRPC runs one call in, to be cancelled where its reader takes not even the end of it."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+
+    def cut_after(self, seconds: float) -> None:
+        """Cancel the call if it has not ended by then."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, self._task.cancel)
+        self._task.add_done_callback(lambda _: timer.cancel())
+
+
+def _reader_stalled() -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_CANCELLED, "The answer was not read for too long, so the call was ended."
+    )
 
 
 def deadline_exceeded() -> GatewayError:

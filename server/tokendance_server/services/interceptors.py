@@ -24,11 +24,12 @@ from tokendance.ids import new_id
 from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
 from tokendance_server.domain.networks import check_network
 from tokendance_server.domain.principals import Principal
-from tokendance_server.services.access import Rule, check
-from tokendance_server.services.admission import Admission
+from tokendance_server.services.access import API_KEY, Rule, check
+from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
-from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, deadline_exceeded
+from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, ReaderWatch, RpcTask, deadline_exceeded
+from tokendance_server.services.local_context import LocalContext
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
@@ -37,6 +38,8 @@ _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
 _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
 # Health checking and reflection bring their own handlers, which know nothing of keys.
 _FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
+# How long the last words of an ended call may wait for a reader who was not there when it ended.
+_LAST_WORDS_S = 1.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
@@ -47,12 +50,16 @@ Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePolicy:
-    """How long calls may take: default and most, and what the server keeps for telling of it. In seconds."""
+    """How long calls may take: default and most, and what the server keeps for telling of it. In seconds.
+
+    `write_stall_s` is how long the reader of an answer may take nothing of it.
+    """
 
     unary_s: float
     stream_s: float
     admin_s: float
     margin_s: float
+    write_stall_s: float = 60.0
 
     def longest(self, rule: Rule) -> float:
         """Return the most that a call of this RPC may take."""
@@ -119,65 +126,93 @@ class Chain(grpc.aio.ServerInterceptor):
         self._wrapped[method] = wrapped
         return wrapped
 
+    def _gate(self, rule: Rule) -> Gate:
+        """Return where calls of an RPC come in. Operators come in last of all to be refused, whatever they call."""
+        if self._trust is Trust.OPERATOR or API_KEY not in rule.allow:
+            return self._admission.gate(Priority.CONTROL)
+        model_call = rule.method.startswith(_COMPLETIONS)
+        return self._admission.gate(Priority.MODEL_CALL if model_call else Priority.READ)
+
     def _wrap_unary(self, rule: Rule, behaviour: Unary) -> Unary:
+        gate = self._gate(rule)
+
         async def unary(request: Any, context: Context) -> Any:
             call = self._begin(rule, context)
             try:
-                with self._admission:
-                    scope = DeadlineScope(call.deadline)
-                    try:
-                        with scope:
-                            await self._let_in(rule, call, request)
-                            answer = await behaviour(request, call)
-                    finally:
-                        scope.close()
+                scope = gate.enter(call.deadline)
+                try:
+                    with scope:
+                        await self._let_in(rule, call, request)
+                        answer = await behaviour(request, call)
+                finally:
+                    gate.leave(scope)
                 self._recorder.answered(call)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc)
             else:
                 self._recorder.ended(call, None)
+                if not isinstance(context, LocalContext):
+                    RpcTask().cut_after(self._deadlines.write_stall_s)
                 return answer
             return await abort(context, error)
 
         return unary
 
     def _wrap_stream(self, rule: Rule, behaviour: Stream) -> Stream:
+        gate = self._gate(rule)
+
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = self._begin(rule, context)
+            scope = None
             try:
-                with self._admission:
-                    scope = DeadlineScope(call.deadline)
+                scope = gate.enter(call.deadline)
+                try:
+                    with scope:
+                        await self._let_in(rule, call, request)
+                        await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
+                    answers = behaviour(request, call)
+                    closing = ClosedOnce(answers)
+                    watch = self._watch_reader(scope, closing, context)
                     try:
-                        with scope:
-                            await self._let_in(rule, call, request)
-                            await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
-                        answers = behaviour(request, call)
-                        closing = ClosedOnce(answers)
-                        # A reader that stalls holds no upstream beyond the deadline.
-                        scope.when_idle = closing.begin
-                        try:
-                            first = True
-                            while True:
-                                with scope:
-                                    answer = await anext(answers, None)
-                                if answer is None:
-                                    break
-                                if first:
-                                    first = False
-                                    self._recorder.answered(call)
-                                yield answer
-                        finally:
-                            await closing.finish()
+                        first = True
+                        while True:
+                            with scope:
+                                answer = await anext(answers, None)
+                            if answer is None:
+                                break
+                            if first:
+                                first = False
+                                self._recorder.answered(call)
+                            yield answer
                     finally:
-                        scope.close()
+                        if watch is not None:
+                            watch.close()
+                        await closing.finish()
+                finally:
+                    gate.leave(scope)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
-                error = self._failed(call, exc)
+                error = self._failed(call, exc, scope)
             else:
                 self._recorder.ended(call, None)
                 return
             await abort(context, error)
 
         return stream
+
+    def _watch_reader(self, scope: DeadlineScope, closing: ClosedOnce, context: Context) -> ReaderWatch | None:
+        """See to it that a reader who stalls holds no upstream and no place for longer than the call may last."""
+        if isinstance(context, LocalContext):
+            # Its reader is a facade, which gives up callers of its own accord; the task that reads is not ours.
+            scope.when_idle = closing.begin
+            return None
+        rpc = RpcTask()
+
+        def end() -> None:
+            closing.begin()
+            rpc.cut_after(_LAST_WORDS_S)
+
+        scope.when_idle = end
+        return ReaderWatch(scope, self._deadlines.write_stall_s)
 
     async def _unknown_method(self, request: bytes, context: Context) -> Any:
         await abort(context, no_such_method())
@@ -245,10 +280,11 @@ class Chain(grpc.aio.ServerInterceptor):
         if violations:
             raise invalid(violations[0])
 
-    def _failed(self, call: Call, exc: BaseException) -> GatewayError:
+    def _failed(self, call: Call, exc: BaseException, scope: DeadlineScope | None = None) -> GatewayError:
         """Record the failure and return it as the caller will see it; what is no Exception goes on as it is."""
         if isinstance(exc, GeneratorExit) or (isinstance(exc, asyncio.CancelledError) and _being_cancelled()):
-            self._recorder.ended(call, errors_pb2.ERROR_REASON_CANCELLED)
+            ended_by = None if scope is None else scope.error
+            self._recorder.ended(call, errors_pb2.ERROR_REASON_CANCELLED if ended_by is None else ended_by.reason)
             raise exc
         if not isinstance(exc, (Exception, asyncio.CancelledError)):
             raise exc

@@ -1,0 +1,44 @@
+"""How late the event loop runs what is due: the one figure that says whether this process keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+_EVERY_S = 0.05
+# One late moment, such as a collection of garbage, is not yet too much; half a second of them is.
+_SMOOTHED_OVER_S = 0.5
+
+
+class LoopLag:
+    """Samples the event loop twenty times a second. `high` tells that the smoothed lag is above `threshold_s`."""
+
+    def __init__(self, threshold_s: float) -> None:
+        self._threshold_s = threshold_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.seconds = 0.0
+        self.high = False
+
+    def start(self) -> None:
+        """Begin to sample the running event loop."""
+        self._arm(asyncio.get_running_loop())
+
+    def stop(self) -> None:
+        """Sample no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.seconds, self.high = 0.0, False
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + _EVERY_S
+        self._timer = loop.call_at(self._due, self._sample, loop)
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = max(loop.time() - self._due, 0.0)
+        # By the time that a sample stands for: a blocked loop is seldom sampled, and would count for little.
+        weight = 1 - math.exp(-(_EVERY_S + late) / _SMOOTHED_OVER_S)
+        self.seconds += (late - self.seconds) * weight
+        self.high = self.seconds > self._threshold_s
+        self._arm(loop)
