@@ -9,7 +9,14 @@ from typing import Any, TextIO, cast
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -45,6 +52,17 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
 def logger() -> structlog.typing.FilteringBoundLogger:
     """Return the logger of the server."""
     return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
+
+
+def new_registry() -> CollectorRegistry:
+    """Return the registry of one process, with the figures of the process itself.
+
+    What the node is made of is not told, and no series tells when another one began.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives it no types
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class Metrics:

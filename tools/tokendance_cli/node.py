@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import grpc
 import grpc.aio
-from prometheus_client import CollectorRegistry
 
 from tokendance_cli.announcement import is_local
 from tokendance_cli.failures import CommandError
@@ -20,6 +19,7 @@ from tokendance_facade.internal import InternalSite
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.paths import find_sockets
+from tokendance_server.telemetry import new_registry
 
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -41,7 +41,7 @@ class Node:
     def __init__(self, settings: GatewaySettings, role: Role) -> None:
         self._settings = settings
         self._role = role
-        self._registry = CollectorRegistry()
+        self._registry = new_registry()
         self._server: Server | None = None
         self._facade: Facade | None = None
         self._site: InternalSite | None = None

@@ -62,7 +62,7 @@ class Recorder:
 
     def crashed(self, call: Call, exc: BaseException) -> None:
         """Log the cause of an internal error; it goes nowhere else."""
-        self._log.error("internal error", request_id=call.request_id, method=call.method, exc_info=exc)
+        self._log.error("internal_error", request_id=call.request_id, method=call.method, exc_info=exc)
 
     def _model(self, call: Call) -> str:
         if not call.model:

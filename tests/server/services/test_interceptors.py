@@ -258,7 +258,7 @@ async def test_each_call_is_told_of_in_one_line_without_secrets(
     assert PROMPT not in str(lines)
     assert KEY not in str(lines)
     assert SECRET_CAUSE not in str(told)
-    causes = [line for line in lines if line["event"] == "internal error"]
+    causes = [line for line in lines if line["event"] == "internal_error"]
     assert [SECRET_CAUSE in repr(line["exc_info"]) for line in causes] == ([True] if behaviour == "crash" else [])
 
 
@@ -327,7 +327,7 @@ async def test_the_log_of_an_internal_error_holds_no_prompt(kind: str) -> None:
         log.handlers[:] = handlers
         log.setLevel(level)
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == ["internal error", "request"]
+    assert [line["event"] for line in lines] == ["internal_error", "request"]
     assert SECRET_CAUSE in lines[0]["exception"]
     assert lines[0]["request_id"] == lines[1]["request_id"] == edge.servicer.calls[0].request_id
     assert PROMPT not in written.getvalue()
