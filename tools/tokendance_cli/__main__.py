@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.commands import keys, models
+from tokendance_cli.commands import keys, migrate, models
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
@@ -54,6 +54,7 @@ def options(
 
 
 app.command("serve")(serve)
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.command("chat")(chat)

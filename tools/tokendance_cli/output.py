@@ -47,6 +47,12 @@ def globals_of(context: typer.Context) -> Globals:
     return found
 
 
+def data_dir_flag(context: typer.Context) -> Path | None:
+    """Return the option before the command's name where it was typed; variable and default have their own way."""
+    source = context.find_root().get_parameter_source("data_dir")
+    return globals_of(context).data_dir if source is not None and source.name == "COMMANDLINE" else None
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -21,7 +21,7 @@ from tokendance_server.startup import StartupError
 
 _SOCKETS_FILE = "sockets.json"
 _PEPPER_FILE = "pepper"
-_DATABASE_FILE = "gateway.db"
+DATABASE_FILE = "gateway.db"
 _NODE_FILE = "node"
 _NODE_ID = re.compile(r"node_[0-9a-z]{26}")
 # The kernel takes 107 bytes; some of its callers take less.
@@ -42,7 +42,7 @@ class DataDirectory:
 
     def __init__(self, path: Path, lock: int, node_id: str, pepper: bytes, sockets: Sockets) -> None:
         self.path = path
-        self.database = path / _DATABASE_FILE
+        self.database = path / DATABASE_FILE
         self.node_id = node_id
         self.pepper = pepper
         self.admin_socket = sockets.admin
@@ -65,7 +65,7 @@ class DataDirectory:
                 pepper = pepper or _read_pepper(path)
                 node_id = _read_node_id(path)
                 if own_database:
-                    _touch_private(path / _DATABASE_FILE)
+                    _touch_private(path / DATABASE_FILE)
                 sockets = _place_sockets(path)
             except BaseException:
                 os.close(lock)
@@ -173,7 +173,7 @@ def _read_node_id(path: Path) -> str:
 def _read_pepper(path: Path) -> bytes:
     file = path / _PEPPER_FILE
     if not file.exists():
-        if (path / _DATABASE_FILE).exists():
+        if (path / DATABASE_FILE).exists():
             raise StartupError(
                 f"The pepper {file} is missing, and without it no key in the database works; restore it from a backup."
             )

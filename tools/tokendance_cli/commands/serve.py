@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.output import globals_of
+from tokendance_cli.output import data_dir_flag
 
 
 class RoleName(StrEnum):
@@ -78,7 +78,7 @@ def serve(
     settings = load_settings(
         config,
         {
-            "server": {"data_dir": data_dir or _data_dir_flag(context), "grpc": grpc},
+            "server": {"data_dir": data_dir or data_dir_flag(context), "grpc": grpc},
             "facade": {"http": http, "internal": internal, "server": server},
         },
     )
@@ -86,10 +86,3 @@ def serve(
     from tokendance_cli.run_node import run
 
     run(settings, Role(role.value), loop.value, key_file)
-
-
-def _data_dir_flag(context: typer.Context) -> Path | None:
-    """Return the option before the command's name where it was typed; variable and default have their own way."""
-    parent = context.parent
-    source = parent.get_parameter_source("data_dir") if parent is not None else None
-    return globals_of(context).data_dir if source is not None and source.name == "COMMANDLINE" else None

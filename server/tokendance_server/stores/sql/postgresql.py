@@ -27,7 +27,6 @@ READ_OPTIONS = {"isolation_level": "AUTOCOMMIT"}
 
 def make_engine(url: str) -> AsyncEngine:
     """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`; connecting raises StoreUnavailableError."""
-    place = place_of(url)
 
     async def connect() -> Any:
         try:
@@ -43,7 +42,7 @@ def make_engine(url: str) -> AsyncEngine:
             )
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             # Not chained: the driver's words may hold the URL, and with it the password.
-            raise StoreUnavailableError(f"the database {place} {_refusal(exc)}") from None
+            raise StoreUnavailableError(f"the database {_refusal(exc)}") from None
 
     return create_async_engine(
         "postgresql+asyncpg://",

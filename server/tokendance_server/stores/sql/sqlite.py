@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from tokendance_server.startup import StartupError
+from tokendance_server.stores.migrations.state import SchemaState, read_state
 
 _WAIT_S = 10
 _BUSY_MS = 5_000
@@ -35,6 +37,18 @@ def make_engine(file: Path) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _set_up)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def peek(file: Path) -> SchemaState:
+    """Return the schema of a file without changing it, also while a node runs on it. Raises StartupError."""
+    if not file.exists():
+        return SchemaState(None, None)
+    engine = create_engine(f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true", poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            return read_state(connection)
+    except DBAPIError as exc:
+        raise StartupError(f"The database {file} cannot be read ({describe(exc)}); restore a backup.") from exc
 
 
 def describe(error: DBAPIError) -> str:
