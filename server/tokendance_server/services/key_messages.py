@@ -95,10 +95,11 @@ def changed_key(key: pb.Key, paths: Iterable[str]) -> tuple[KeyDraft, frozenset[
     """
     fields: set[str] = set()
     for path in paths:
+        shown = path[:100]
         if path.partition(".")[0] in _SET_BY_GATEWAY or path == "rotation.due_time":
-            raise _invalid("update_mask", f"must not name {path}, which is set by the gateway", path=path)
+            raise _invalid("update_mask", f"must not name {shown!r}, which is set by the gateway", path=shown)
         if path not in _CHANGEABLE:
-            raise _invalid("update_mask", f"names no field of a key: {path[:100]!r}", path=path[:100])
+            raise _invalid("update_mask", f"names {shown!r}, which is no field of a key", path=shown)
         fields.update(_CHANGEABLE[path])
     if not fields:
         raise _invalid("update_mask", "must name what to change")

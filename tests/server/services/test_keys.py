@@ -208,6 +208,125 @@ async def test_a_secret_is_checked_without_being_repeated(desk: Desk) -> None:
         assert (other.HasField("key"), other.valid, other.code) == (False, False, code)
 
 
+async def test_a_key_is_updated_by_mask(desk: Desk) -> None:
+    """What the mask names is taken over or cleared; everything else in the request counts for nothing."""
+    wanted = desk.wanted()
+    wanted.labels["env"] = "old"
+    wanted.expire_time.FromDatetime(START.replace(hour=13))
+    made = (await desk.create(wanted)).key
+    # Also what no request may set, and what would be wrong: it is not in the mask.
+    change = pb.Key(name=made.name, purpose="New", owner="x", state=pb.KEY_STATE_REVOKED, secret_prefix="x")
+    change.quota.limits.rules.add(metric=q.LIMIT_METRIC_REQUESTS, window=q.LIMIT_WINDOW_DAY, limit=5)
+    change.rotation.period.FromSeconds(30 * 86_400)
+    change.rotation.period.nanos = 0
+    request = pb.UpdateKeyRequest(key=change)
+    request.update_mask.paths.extend(["purpose", "quota", "rotation.period", "expire_time", "labels", "labels"])
+    desk.clock.advance(60)
+    changed = (await desk.service.UpdateKey(request, _context(OPERATOR))).key
+    expected = pb.Key()
+    expected.CopyFrom(made)
+    expected.purpose = "New"
+    expected.quota.CopyFrom(change.quota)
+    expected.rotation.period.FromSeconds(30 * 86_400)
+    expected.rotation.due_time.FromJsonString("2026-07-01T12:00:00Z")
+    expected.update_time.FromJsonString("2026-06-01T12:01:00Z")
+    expected.ClearField("expire_time")
+    expected.labels.clear()
+    expected.etag = '"2"'
+    assert changed == expected
+    request.update_mask.paths[:] = ["rotation"]
+    request.key.rotation.responsible = desk.names.member
+    request.key.etag = made.etag
+    with pytest.raises(GatewayError) as caught:
+        await desk.service.UpdateKey(request, _context(OPERATOR))
+    assert (caught.value.code, caught.value.param) == ("version_conflict", "etag")
+    request.key.etag = changed.etag
+    assert (await desk.service.UpdateKey(request, _context(OPERATOR))).key == changed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "*", "name", "etag", "state", "secret_prefix", "create_time", "last_used_time", "revoke_time.seconds"),
+        *("rotation.due_time", "quota.limits", "Purpose", "expireTime", "%", "purpose,owner", "x" * 10_000),
+        "name." + "x" * 10_000,
+    ],
+)
+async def test_a_mask_names_fields_that_are_the_callers_to_set(desk: Desk, path: str) -> None:
+    """Nothing is ignored in silence; a mask without a path is none."""
+    made = (await desk.create(desk.wanted())).key
+    request = pb.UpdateKeyRequest(key=pb.Key(name=made.name, purpose="New"))
+    request.update_mask.paths.extend(["purpose", path] if path else [])
+    with pytest.raises(GatewayError) as caught:
+        await desk.service.UpdateKey(request, _context(OPERATOR))
+    assert (caught.value.code, caught.value.param) == ("invalid_request", "update_mask")
+    assert len(caught.value.message) < 200
+    got = await desk.service.GetKey(pb.GetKeyRequest(name=made.name), _context(OPERATOR))
+    assert got.key == made
+
+
+async def test_what_an_update_leaves_alone_cannot_be_wrong(desk: Desk) -> None:
+    """A client may send a whole key back that it cannot read itself."""
+    made = (await desk.create(desk.wanted())).key
+    request = pb.UpdateKeyRequest(key=pb.Key(name=made.name, purpose="New"))
+    request.key.rotation.period.nanos = 1
+    request.key.expire_time.seconds = 10**15
+    request.update_mask.paths.append("purpose")
+    assert (await desk.service.UpdateKey(request, _context(OPERATOR))).key.purpose == "New"
+    for path, param in (("rotation", "key.rotation.period"), ("expire_time", "key.expire_time")):
+        request.update_mask.paths[:] = [path]
+        with pytest.raises(GatewayError) as caught:
+            await desk.service.UpdateKey(request, _context(OPERATOR))
+        assert (caught.value.code, caught.value.param) == ("invalid_request", param)
+
+
+async def test_a_key_is_rotated_with_an_overlap(desk: Desk) -> None:
+    """A day where nothing is said, none where none is wanted; both ends are told."""
+    made = await desk.create(desk.wanted())
+    request = pb.RotateKeyRequest(name=made.key.name, request_id="r")
+    rotated = await desk.service.RotateKey(request, _context(OPERATOR))
+    assert rotated.old_secret_expire_time.ToJsonString() == "2026-06-02T12:00:00Z"
+    assert (rotated.key.etag, rotated.key.secret_suffix) == ('"2"', rotated.secret[-4:])
+    again = await desk.service.RotateKey(request, _context(OPERATOR))
+    assert again == pb.RotateKeyResponse(key=rotated.key, old_secret_expire_time=rotated.old_secret_expire_time)
+    for secret in (made.secret, rotated.secret):
+        assert (await desk.verifier.verify(secret)).name == made.key.name
+    leaked = pb.RotateKeyRequest(name=made.key.name, etag=rotated.key.etag)
+    leaked.overlap.nanos = 1
+    with pytest.raises(GatewayError) as caught:
+        await desk.service.RotateKey(leaked, _context(OPERATOR))
+    assert (caught.value.code, caught.value.param) == ("invalid_request", "overlap")
+    leaked.overlap.nanos = 0
+    last = await desk.service.RotateKey(leaked, _context(OPERATOR))
+    assert last.old_secret_expire_time.ToJsonString() == "2026-06-01T12:00:00Z"
+    for secret in (made.secret, rotated.secret):
+        with pytest.raises(GatewayError) as caught:
+            await desk.verifier.verify(secret)
+        assert caught.value.code == "key_expired"
+    assert (await desk.verifier.verify(last.secret)).name == made.key.name
+
+
+async def test_a_key_is_suspended_resumed_and_revoked(desk: Desk) -> None:
+    """Each answer shows the state, and the next call with the key meets it."""
+    made = await desk.create(desk.wanted())
+    name, context = made.key.name, _context(OPERATOR)
+    suspended = await desk.service.SuspendKey(pb.SuspendKeyRequest(name=name, reason="Odd"), context)
+    assert suspended.key.state == pb.KEY_STATE_SUSPENDED
+    with pytest.raises(GatewayError) as caught:
+        await desk.verifier.verify(made.secret)
+    assert caught.value.code == "key_suspended"
+    resumed = await desk.service.ResumeKey(pb.ResumeKeyRequest(name=name), context)
+    assert resumed.key.state == pb.KEY_STATE_ACTIVE
+    await desk.verifier.verify(made.secret)
+    revoked = await desk.service.RevokeKey(pb.RevokeKeyRequest(name=name, reason="Leaked"), context)
+    assert revoked.key.state == pb.KEY_STATE_REVOKED
+    assert revoked.key.revoke_time.ToJsonString() == "2026-06-01T12:00:00Z"
+    with pytest.raises(GatewayError) as caught:
+        await desk.verifier.verify(made.secret)
+    assert caught.value.code == "key_revoked"
+    assert (await desk.service.RevokeKey(pb.RevokeKeyRequest(name=name), context)).key == revoked.key
+
+
 async def test_asking_for_a_key_is_refused_clearly(desk: Desk) -> None:
     """Until it is served."""
     service: Any = desk.service
