@@ -10,10 +10,17 @@ import pytest
 from sqlalchemy import text
 from tests.servers import PostgresServer
 
+from tokendance_server.domain.catalogue_entries import CatalogueStore
 from tokendance_server.domain.changes import ChangeFeed
 from tokendance_server.domain.key_store import KeyStore
 from tokendance_server.domain.organizations import OrganizationStore
-from tokendance_server.stores.memory import MemoryChangeFeed, MemoryKeyStore, MemoryOrganizationStore
+from tokendance_server.stores.memory import (
+    MemoryCatalogueStore,
+    MemoryChangeFeed,
+    MemoryKeyStore,
+    MemoryOrganizationStore,
+)
+from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
@@ -28,6 +35,7 @@ class Stores:
     keys: KeyStore
     organizations: OrganizationStore
     changes: ChangeFeed
+    catalogue: CatalogueStore
 
 
 async def migrate(url: str) -> None:
@@ -81,8 +89,10 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """Each implementation in turn, on the databases of `database`."""
     if request.param == "memory":
         changes = MemoryChangeFeed()
-        yield Stores(MemoryKeyStore(changes), MemoryOrganizationStore(), changes)
+        yield Stores(MemoryKeyStore(changes), MemoryOrganizationStore(), changes, MemoryCatalogueStore(changes))
         return
     database = await _open(request.param, request, tmp_path)
-    yield Stores(SqlKeyStore(database), SqlOrganizationStore(database), SqlChangeFeed(database))
+    yield Stores(
+        SqlKeyStore(database), SqlOrganizationStore(database), SqlChangeFeed(database), SqlCatalogueStore(database)
+    )
     await database.close()

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokendance_server.domain.catalog import COMPLETIONS, Route
+from tokendance_server.domain.changes import ChangeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,25 @@ class ModelSpec:
     public: bool = False
 
 
+class EntryKind(StrEnum):
+    """The two kinds of entry; the value is the first word of their resource names."""
+
+    PROVIDER = "providers"
+    MODEL = "models"
+
+
+CHANGES = {EntryKind.PROVIDER: ChangeKind.PROVIDER, EntryKind.MODEL: ChangeKind.MODEL}
+"""What the feed of changes calls them."""
+
 Spec = TypeVar("Spec", ProviderSpec, ModelSpec)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Spec]):
-    """One provider or model as kept. `version` counts its changes from 1; `request_id` is that of its creation."""
+    """One provider or model. `version` counts its changes from 1; `request_id` is that of its creation.
+
+    Version 0 is what the settings of the node name: it is read only, and nothing is kept of it.
+    """
 
     name: str
     spec: Spec
@@ -60,9 +74,17 @@ class Entry(Generic[Spec]):
     request_id: str = ""
 
     @property
+    def read_only(self) -> bool:
+        """True for what the settings of the node name."""
+        return self.version == 0
+
+    @property
     def etag(self) -> str:
-        """What tells this version from every other, also of an entry of the same name made later."""
-        return f"{self.version}-{int(self.create_time.timestamp() * 1_000_000):x}"
+        """What tells this version from every other, also of an entry of the same name made later; may be empty."""
+        return "" if self.read_only else f"{self.version}-{int(self.create_time.timestamp() * 1_000_000):x}"
+
+
+AnyEntry = Entry[ProviderSpec] | Entry[ModelSpec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +95,9 @@ class Rows:
     providers: Mapping[str, Entry[ProviderSpec]] = field(default_factory=dict)
     models: Mapping[str, Entry[ModelSpec]] = field(default_factory=dict)
 
-
-class EntryKind(StrEnum):
-    """The two kinds of entry; the value is the first word of their resource names."""
-
-    PROVIDER = "providers"
-    MODEL = "models"
+    def find(self, kind: EntryKind, name: str) -> AnyEntry | None:
+        """Return an entry, or None where there is none."""
+        return self.providers.get(name) if kind is EntryKind.PROVIDER else self.models.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +107,7 @@ class Edit:
     kind: EntryKind
     name: str
     time: datetime
-    entry: Entry[ProviderSpec] | Entry[ModelSpec] | None
+    entry: AnyEntry | None
 
     @property
     def resource_name(self) -> str:
@@ -102,21 +121,16 @@ class CatalogueStore(Protocol):
     async def load(self) -> Rows:
         """Return everything, as of one moment."""
 
-    async def edit(self, decide: Callable[[Rows], Edit | None]) -> None:
-        """Make the one change that `decide` chooses in view of everything, and record it in the feed of changes.
+    async def edit(self, decide: Callable[[Rows], Edit]) -> AnyEntry | None:
+        """Make the one change that `decide` chooses in view of everything, record it in the feed, and return its entry.
 
-        Nobody else changes the catalogue in between. What `decide` raises comes out, and nothing is changed; nor is
-        it where `decide` returns None.
+        Nobody else changes the catalogue in between. An edit that changes nothing is not recorded. What `decide`
+        raises comes out, and nothing is changed.
         """
 
 
-def provider_document(spec: ProviderSpec) -> dict[str, Any]:
-    """Return a provider as a JSON document."""
-    return dataclasses.asdict(spec)
-
-
-def model_document(spec: ModelSpec) -> dict[str, Any]:
-    """Return a model as a JSON document."""
+def document_of(spec: ProviderSpec | ModelSpec) -> dict[str, Any]:
+    """Return a provider or a model as a JSON document."""
     return dataclasses.asdict(spec)
 
 

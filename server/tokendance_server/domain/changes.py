@@ -25,6 +25,7 @@ class ChangeKind(enum.StrEnum):
     LIMIT = "limit"
     MEMBER = "member"
     MODEL = "model"
+    PROVIDER = "provider"
     ROUTE = "route"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
+from tokendance_server.domain.catalogue_entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
 from tokendance_server.domain.key_store import RotationMark
@@ -128,3 +130,31 @@ class MemoryKeyStore:
         if after is not None:
             keys = [key for key in keys if places[key.id] < after]
         return sorted(keys, key=lambda key: places[key.id], reverse=True)[:limit]
+
+
+class MemoryCatalogueStore:
+    """Providers and models. Changes go to the feed that is given, or to one of its own."""
+
+    def __init__(self, changes: MemoryChangeFeed | None = None) -> None:
+        self.changes = changes or MemoryChangeFeed()
+        self._rows = Rows()
+
+    async def load(self) -> Rows:
+        return self._rows
+
+    async def edit(self, decide: Callable[[Rows], Edit]) -> AnyEntry | None:
+        rows = self._rows
+        edit = decide(rows)
+        if rows.find(edit.kind, edit.name) == edit.entry:
+            return edit.entry
+        kept: dict[str, Any] = dict(rows.providers if edit.kind is EntryKind.PROVIDER else rows.models)
+        kept.pop(edit.name, None)
+        if edit.entry is not None:
+            kept[edit.name] = edit.entry
+        kept = dict(sorted(kept.items()))
+        if edit.kind is EntryKind.PROVIDER:
+            self._rows = Rows(rows.version + 1, kept, rows.models)
+        else:
+            self._rows = Rows(rows.version + 1, rows.providers, kept)
+        self.changes.record(CHANGES[edit.kind], edit.resource_name, edit.time)
+        return edit.entry

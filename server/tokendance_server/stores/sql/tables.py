@@ -201,3 +201,28 @@ peppers = Table(
     Column("check_value", LargeBinary(32), nullable=False),
     Column("create_time", Instant, nullable=False),
 )
+
+
+def _catalogue_table(name: str, longest_name: int) -> Table:
+    """Return a table of the platform's own: what an administrator wrote is one document without secrets."""
+    return Table(
+        name,
+        metadata,
+        Column("name", Text(longest_name), primary_key=True),
+        Column("document", JSON, nullable=False),
+        Column("request_id", Text(128), nullable=False),
+        Column("create_time", Instant, nullable=False),
+        Column("update_time", Instant, nullable=False),
+        Column("version", Integer, nullable=False),
+    )
+
+
+providers = _catalogue_table("providers", 63)
+models = _catalogue_table("models", 256)
+
+catalogue_state = Table(
+    "catalogue_state",
+    metadata,
+    # One row, or none before the first change.
+    Column("version", BigInteger, nullable=False),
+)
