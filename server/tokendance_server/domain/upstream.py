@@ -42,6 +42,9 @@ class Upstream(Protocol):
     async def embed(self, request: completion_pb2.EmbeddingsRequest, call: UpstreamCall) -> completion_pb2.Embeddings:
         """Turn texts into vectors."""
 
+    async def discover(self, call: UpstreamCall) -> Sequence[str]:
+        """Ask which models the provider has, by their names there; `call.model` is not looked at."""
+
     def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
         """Tell what of a request this upstream would leave out, without calling it.
 

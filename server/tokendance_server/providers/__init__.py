@@ -33,7 +33,12 @@ class StreamDecoder(Protocol):
 
 
 class Codec(Protocol):
-    """One wire format. Pure: messages in, bytes out, and back. Raises GatewayErrors naming the caller's field."""
+    """One wire format. Pure: messages in, bytes out, and back. Raises GatewayErrors naming the caller's field.
+
+    `models_path` is where a GET lists the models.
+    """
+
+    models_path: str
 
     def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
         """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
@@ -54,6 +59,9 @@ class Codec(Protocol):
 
     def decode_embeddings(self, body: bytes, request: completion_pb2.EmbeddingsRequest) -> completion_pb2.Embeddings:
         """Read the vectors of all inputs of `request`, in order. Raises provider_error."""
+
+    def decode_models(self, body: bytes) -> Sequence[str]:
+        """Read the list of models. Raises provider_error."""
 
     def error_of_body(self, body: bytes) -> GatewayError:
         """Say what a document means that came under status 200 in place of a stream."""

@@ -106,6 +106,10 @@ class DemoUpstream:
             usage=pb.Usage(input_tokens=tokens, source=pb.USAGE_SOURCE_PROVIDER),
         )
 
+    async def discover(self, call: UpstreamCall) -> Sequence[str]:
+        """Return the one name that its models usually have; it takes any."""
+        return ["demo-echo"]
+
     def warnings(self, request: pb.CompletionRequest) -> Sequence[pb.Warning]:
         """Tell what the demo ignores; raises unsupported_parameter where sound or pictures are asked for."""
         if any(modality != pb.MODALITY_TEXT for modality in request.modalities):

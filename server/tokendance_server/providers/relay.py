@@ -16,6 +16,7 @@ from tokendance_server.providers import Codec, UpstreamRequest
 from tokendance_server.providers.transport import Answer, Transport
 
 STREAM = "text/event-stream"
+_JSON = "application/json"
 ERROR_BODY_BYTES = 64 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -42,7 +43,7 @@ class HttpUpstream:
             "user-agent": "tokendance-gateway",
             **_check_headers(provider.extra_headers.items(), "extra_headers"),
             **_check_headers(codec.credential_headers(provider.credential), "credential"),
-            "content-type": "application/json",
+            "content-type": _JSON,
             "accept-encoding": "identity",
         }
         self._urls: dict[str, yarl.URL] = {}
@@ -82,13 +83,23 @@ class HttpUpstream:
         finally:
             answer.close()
 
+    async def discover(self, call: UpstreamCall) -> Sequence[str]:
+        """Ask which models the provider has; raises provider_error where it does not say."""
+        headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        url = self._url(self._codec.models_path)
+        answer = await self._transport.get(self._provider, url, headers | {"accept": _JSON}, call.deadline)
+        try:
+            return self._codec.decode_models(await (await self._good(answer)).read_body())
+        finally:
+            answer.close()
+
     def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
         """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
         return self._codec.warnings(request)
 
     async def _ask(self, asked: UpstreamRequest, call: UpstreamCall) -> bytes:
         """Send a request and return the whole body of a good answer."""
-        answer = await self._post(asked, call, "application/json")
+        answer = await self._post(asked, call, _JSON)
         try:
             return await answer.read_body()
         finally:
@@ -96,14 +107,22 @@ class HttpUpstream:
 
     async def _post(self, asked: UpstreamRequest, call: UpstreamCall, accept: str) -> Answer:
         """Send a request and return the good answer, to be read and closed; raises what a bad one means."""
-        url = self._urls.get(asked.path)
-        if url is None:
-            check_path(asked.path)
-            url = self._urls[asked.path] = yarl.URL(self._base + asked.path, encoded=True)
+        url = self._url(asked.path)
         headers = {**self._headers, "accept": accept}
         if asked.headers:
             headers.update(_check_headers(asked.headers, "the request"))
         answer = await self._transport.post(self._provider, url, headers, asked.body, call.deadline)
+        return await self._good(answer)
+
+    def _url(self, path: str) -> yarl.URL:
+        url = self._urls.get(path)
+        if url is None:
+            check_path(path)
+            url = self._urls[path] = yarl.URL(self._base + path, encoded=True)
+        return url
+
+    async def _good(self, answer: Answer) -> Answer:
+        """Return an answer of status 200; raises what any other means, and closes it."""
         if answer.status == 200:
             return answer
         try:

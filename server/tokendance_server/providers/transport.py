@@ -35,6 +35,7 @@ class _Sending:
     """A request on its way; `connecting` tells whether it went out on a kept connection."""
 
     provider: str
+    method: str
     url: yarl.URL
     headers: Mapping[str, str]
     body: bytes
@@ -72,20 +73,28 @@ class Transport:
         where what comes is no answer. A kept connection that dies without a byte of the answer is replaced once, by
         a new one.
         """
-        times = _Times(provider, deadline, asyncio.get_running_loop().time())
-        sending = _Sending(provider.id, url, headers, body, provider.connect_timeout_s, Connecting())
-        response = await self._send(sending, times)
-        if response is None and not sending.connecting.opened:
-            response = await self._send(sending, times, anew=True)
-        if response is None:
-            raise _broken()
-        return self._admit(response, times)
+        sending = _Sending(provider.id, "POST", url, headers, body, provider.connect_timeout_s, Connecting())
+        return await self._ask(sending, provider, deadline)
+
+    async def get(self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], deadline: float) -> Answer:
+        """Send a GET, as `post` does."""
+        sending = _Sending(provider.id, "GET", url, headers, b"", provider.connect_timeout_s, Connecting())
+        return await self._ask(sending, provider, deadline)
 
     async def close(self) -> None:
         """Close every connection."""
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
+
+    async def _ask(self, sending: _Sending, provider: ProviderConfig, deadline: float) -> Answer:
+        times = _Times(provider, deadline, asyncio.get_running_loop().time())
+        response = await self._send(sending, times)
+        if response is None and not sending.connecting.opened:
+            response = await self._send(sending, times, anew=True)
+        if response is None:
+            raise _broken()
+        return self._admit(response, times)
 
     async def _send(self, sending: _Sending, times: _Times, *, anew: bool = False) -> aiohttp.ClientResponse | None:
         """Return the answer once its head has come, or None where the connection was closed instead."""
@@ -96,9 +105,10 @@ class Transport:
         CONNECTING.set(sending.connecting)
         try:
             async with asyncio.timeout_at(times.first_byte_due):
-                return await session.post(
+                return await session.request(
+                    sending.method,
                     sending.url,
-                    data=sending.body,
+                    data=sending.body or None,
                     headers=sending.headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),

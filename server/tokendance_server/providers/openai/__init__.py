@@ -15,6 +15,7 @@ from tokendance_server.providers.openai.capabilities import CAPABILITIES, check_
 from tokendance_server.providers.openai.embeddings import read_embeddings, write_embeddings
 from tokendance_server.providers.openai.errors import error_of_answer, error_of_document
 from tokendance_server.providers.openai.gaps import find_gaps
+from tokendance_server.providers.openai.models import read_models
 from tokendance_server.providers.openai.plain_answer import read_plain
 from tokendance_server.providers.openai.request import write_request
 from tokendance_server.providers.openai.stream import OpenAIStreamDecoder
@@ -35,6 +36,8 @@ class OpenAICodec:
     `capabilities` are names of the table in capabilities.py; an unknown one raises ValueError. `mint` makes ids for
     tool calls of servers that give none; `event_bytes` is the largest event of a stream.
     """
+
+    models_path = "/models"
 
     def __init__(
         self,
@@ -71,6 +74,10 @@ class OpenAICodec:
     def decode_embeddings(self, body: bytes, request: pb.EmbeddingsRequest) -> pb.Embeddings:
         """Read vectors. Raises provider_error, or the error that the body holds."""
         return read_embeddings(body, request, self._capabilities)
+
+    def decode_models(self, body: bytes) -> Sequence[str]:
+        """Read `GET /models`, sorted, each id once. Raises provider_error."""
+        return read_models(body)
 
     def error_of_body(self, body: bytes) -> GatewayError:
         """Say what a document means that came under status 200 in place of a stream."""
