@@ -36,10 +36,11 @@ from tokendance.gateway.v1 import (
     status_service_pb2_grpc,
 )
 from tokendance_server.catalogue import build_catalog, build_providers
+from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
 from tokendance_server.domain.catalog import Catalog, ProviderConfig
 from tokendance_server.domain.changes import Watcher
-from tokendance_server.domain.clock import SystemClock
+from tokendance_server.domain.clock import Clock, SystemClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.key import KeyDraft, KeyQuota
@@ -57,6 +58,7 @@ from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
 from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.credentials import LOCAL_OPERATOR
+from tokendance_server.services.facade_peers import FacadePeers
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import LocalChannel, MethodTable
@@ -70,6 +72,7 @@ from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.telemetry import Metrics, logger, show_loop_lag
 
 _FIRST_ROTATION_S = 90 * 86_400
+_MakeChain = Callable[[Trust, FacadePeers | None], Chain]
 # How long callers may take to hear the last words of calls that were ended.
 _LAST_WORDS_S = 1.0
 
@@ -131,7 +134,16 @@ class Server:
     @property
     def grpc_address(self) -> str | None:
         """The TCP address as really bound, or None where the node has none."""
-        return next((one.address for one in self._listeners if not one.address.startswith("unix:")), None)
+        return self._tcp_address(facades=False)
+
+    @property
+    def facade_address(self) -> str | None:
+        """Where facades with certificates connect, as really bound, or None where the node has no such address."""
+        return self._tcp_address(facades=True)
+
+    def _tcp_address(self, *, facades: bool) -> str | None:
+        found = (one for one in self._listeners if one.facades is facades and not one.address.startswith("unix:"))
+        return next((one.address for one in found), None)
 
     @property
     def facade_socket(self) -> Path:
@@ -226,11 +238,13 @@ async def open_server(
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
         chain = _chains(config, governance.verifier, admission, catalog, registry)
+        # Before the first key is made: certificates that cannot be used must not lose it.
+        listeners = _build_listeners(config, directory, handlers, chain, clock)
         server = Server(
             first_key=await _make_first_key(governance.organizations, governance.keys),
-            listeners=_build_listeners(config, directory, handlers, chain),
+            listeners=listeners,
             channel=LocalChannel(
-                {method: chain(Trust.FACADE).wrap(method, handler) for method, handler in handlers.items()},
+                {method: chain(Trust.FACADE, None).wrap(method, handler) for method, handler in handlers.items()},
                 max_message_bytes=config.limits.grpc_message_bytes,
                 max_metadata_bytes=config.limits.grpc_metadata_bytes,
             ),
@@ -291,7 +305,7 @@ def _register(
 
 def _chains(
     config: ServerConfig, verifier: Verifier, admission: Admission, catalog: Catalog, registry: CollectorRegistry
-) -> Callable[[Trust], Chain]:
+) -> _MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
     recorder = Recorder(Metrics(registry), catalog.has)
@@ -300,7 +314,7 @@ def _chains(
     deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
 
     @functools.cache
-    def chain(trust: Trust) -> Chain:
+    def chain(trust: Trust, peers: FacadePeers | None) -> Chain:
         return Chain(
             trust,
             rules=rules,
@@ -309,6 +323,7 @@ def _chains(
             deadlines=deadlines,
             recorder=recorder,
             validator=validator,
+            peers=peers,
         )
 
     return chain
@@ -318,20 +333,29 @@ def _build_listeners(
     config: ServerConfig,
     directory: DataDirectory,
     handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
-    chain: Callable[[Trust], Chain],
+    chain: _MakeChain,
+    clock: Clock,
 ) -> list[Listener]:
-    services = by_service(handlers)
-    addresses = [
-        (f"unix:{directory.admin_socket}", Trust.OPERATOR, True),
-        (f"unix:{directory.facade_socket}", Trust.FACADE, False),
+    services, limits = by_service(handlers), config.limits
+    operator, facade = chain(Trust.OPERATOR, None), chain(Trust.FACADE, None)
+    listeners = [
+        Listener(f"unix:{directory.admin_socket}", operator, services, limits, reflect=True),
+        Listener(f"unix:{directory.facade_socket}", facade, services, limits, reflect=False, facades=True),
     ]
+    if config.facade_tls is not None:
+        peers = FacadePeers(config.facade_tls.identities, clock.now)
+        credentials = server_credentials(config.facade_tls.files())
+        known, address = chain(Trust.FACADE, peers), config.facade_grpc
+        listeners.append(
+            Listener(address, known, services, limits, reflect=False, credentials=credentials, facades=True)
+        )
     if config.grpc:
         reflect = is_loopback(config.grpc) if config.reflection is None else config.reflection
-        addresses.insert(0, (config.grpc, Trust.NETWORK, reflect))
-    return [
-        Listener(address, chain(trust), services, config.limits, reflect=reflect)
-        for address, trust, reflect in addresses
-    ]
+        public = None if config.tls is None else server_credentials(config.tls.files())
+        listeners.insert(
+            0, Listener(config.grpc, chain(Trust.NETWORK, None), services, limits, reflect=reflect, credentials=public)
+        )
+    return listeners
 
 
 async def _make_first_key(organizations: Organizations, keys: Keys) -> FirstKey | None:

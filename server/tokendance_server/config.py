@@ -16,11 +16,14 @@ from pydantic import (
     model_validator,
 )
 
+from tokendance.tls_files import TlsFiles
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.networks import parse_network
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
+# Whole names only: a pattern would let every machine of a domain speak for callers.
+Identity = Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]+(\.[a-z0-9_-]+)*|[a-z][a-z0-9+.-]*:[!-~]+)$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MiB = 1024 * 1024
 
@@ -84,15 +87,45 @@ class EgressSettings(Settings):
         )
 
 
+class TlsSettings(Settings):
+    """Table [server.tls]: the certificate of the gRPC listener, with its chain, and its private key, both in PEM."""
+
+    certificate: Path
+    key: Path
+
+    def files(self) -> TlsFiles:
+        """Return the files that the listener presents."""
+        return TlsFiles(self.certificate, self.key)
+
+
+class FacadeTlsSettings(TlsSettings):
+    """Table [server.facade_tls]: what the facade's listener presents, and whom it takes for a facade.
+
+    A facade has a certificate of `client_ca` that names one of `identities` as subject alternative name: a DNS name,
+    or a URI such as `spiffe://example.com/facade`.
+    """
+
+    client_ca: Path
+    identities: frozenset[Identity] = Field(min_length=1)
+
+    def files(self) -> TlsFiles:
+        """Return the files that the listener presents and checks callers with."""
+        return TlsFiles(self.certificate, self.key, self.client_ca)
+
+
 class ServerConfig(Settings):
     """Table [server]: where the server listens and keeps its data.
 
-    `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with `redis_url`
-    many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory.
+    `facade_grpc` is where facades on other machines connect, with certificates; `tls` makes the listener of `grpc`
+    speak TLS. `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with
+    `redis_url` many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory.
     """
 
     data_dir: Path = Path(".tokendance")
     grpc: str = "127.0.0.1:50051"
+    tls: TlsSettings | None = None
+    facade_grpc: str = ""
+    facade_tls: FacadeTlsSettings | None = None
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     pepper: str = Field(default="", max_length=512)
@@ -107,7 +140,7 @@ class ServerConfig(Settings):
     reflection: bool | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("grpc")
+    @field_validator("grpc", "facade_grpc")
     @classmethod
     def _check_address(cls, value: str) -> str:
         return value if not value else check_address(value)
@@ -134,6 +167,16 @@ class ServerConfig(Settings):
                 "a pepper is a reference: env:TOKENDANCE_GATEWAY_PEPPER… or file:…, never the pepper itself"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_listeners(self) -> ServerConfig:
+        if self.facade_grpc and self.facade_tls is None:
+            raise ValueError("facade_grpc needs the table [server.facade_tls]: a facade is known by its certificate")
+        if self.facade_tls is not None and not self.facade_grpc:
+            raise ValueError("[server.facade_tls] needs facade_grpc, the HOST:PORT where facades connect")
+        if self.tls is not None and not self.grpc:
+            raise ValueError("[server.tls] needs grpc, the HOST:PORT whose listener speaks TLS")
+        return self
 
 
 class ProviderSettings(Settings):

@@ -18,13 +18,20 @@ from tokendance_server.config import Limits
 from tokendance_server.startup import StartupError
 
 _HANDSHAKE_MS = 3_000
+# A facade looks after its connection with pings, also while it has no calls.
+_PINGS_APART_MS = 10_000
+# After that a facade connects anew, and with it comes whatever certificate it has by then; its calls do not notice.
+_CONNECTION_AGE_MS = 3_600_000
 # A peer that is gone without a word, or reads nothing at all, is noticed within both together.
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
 
 
 class Listener:
-    """One gRPC server on one address, with its own interceptor."""
+    """One gRPC server on one address, with its own interceptor; `credentials` make it speak TLS.
+
+    To one for facades (`facades`) come the calls of many callers over one connection.
+    """
 
     def __init__(
         self,
@@ -34,11 +41,16 @@ class Listener:
         limits: Limits,
         *,
         reflect: bool,
+        credentials: grpc.ServerCredentials | None = None,
+        facades: bool = False,
     ) -> None:
         self.address = address
+        self.facades = facades
+        # Kept for as long as the server: gRPC asks them with every handshake.
+        self._credentials = credentials
         self._health = health_aio.HealthServicer()
         self._services = tuple(handlers)
-        self._server = grpc.aio.server(interceptors=[interceptor], options=_options(limits))
+        self._server = grpc.aio.server(interceptors=[interceptor], options=_options(limits, facades=facades))
         for service, methods in handlers.items():
             self._server.add_registered_method_handlers(service, methods)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
@@ -53,12 +65,12 @@ class Listener:
             if self.address.startswith("unix:"):
                 self._bind_socket(Path(self.address.removeprefix("unix:")))
             else:
-                port = self._server.add_insecure_port(self.address)
+                port = self._bind_port()
                 self.address = f"{self.address.rpartition(':')[0]}:{port}"
         except RuntimeError as exc:
             raise StartupError(
                 f"gRPC cannot listen on {self.address}: the address is taken or not this machine's. "
-                "Choose another with --grpc HOST:PORT."
+                "Choose another with --grpc HOST:PORT, or for facades with server.facade_grpc."
             ) from exc
         await self._server.start()
         await self._announce(health_pb2.HealthCheckResponse.SERVING)
@@ -74,6 +86,11 @@ class Listener:
     async def _announce(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *self._services):
             await self._health.set(service, status)
+
+    def _bind_port(self) -> int:
+        if self._credentials is None:
+            return self._server.add_insecure_port(self.address)
+        return self._server.add_secure_port(self.address, self._credentials)
 
     def _bind_socket(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -105,7 +122,7 @@ def by_service(
     return tables
 
 
-def _options(limits: Limits) -> Sequence[tuple[str, int]]:
+def _options(limits: Limits, *, facades: bool) -> Sequence[tuple[str, int]]:
     return (
         # Without it two processes share a port in silence, and callers meet either.
         ("grpc.so_reuseport", 0),
@@ -115,8 +132,18 @@ def _options(limits: Limits) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", limits.grpc_message_bytes),
         ("grpc.max_metadata_size", limits.grpc_metadata_bytes),
         ("grpc.absolute_max_metadata_size", 2 * limits.grpc_metadata_bytes),
-        ("grpc.max_concurrent_streams", limits.grpc_concurrent_streams),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        *(_facade_options(limits) if facades else (("grpc.max_concurrent_streams", limits.grpc_concurrent_streams),)),
+    )
+
+
+def _facade_options(limits: Limits) -> Sequence[tuple[str, int]]:
+    return (
+        # More than are admitted: the refusal is to be ours, and quick, instead of a place in a line.
+        ("grpc.max_concurrent_streams", max(limits.grpc_concurrent_streams, 2 * limits.in_flight)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PINGS_APART_MS),
+        ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
     )

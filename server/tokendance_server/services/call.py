@@ -23,9 +23,11 @@ class Trust(enum.Enum):
     NETWORK = "network"
     """Anybody who can reach the port: only the credential counts."""
     FACADE = "facade"
-    """The gateway's own facade, in process or over its socket: its CallerAssertion is believed."""
+    """The gateway's own facade, in process, over its socket or by its certificate: its CallerAssertion is believed."""
     OPERATOR = "operator"
     """The node's administration socket: a caller without credential is the local operator."""
+    STRANGER = "stranger"
+    """Somebody at the facade's listener who is not the facade: nothing is believed, and nothing is served."""
 
 
 class Call(grpc.aio.ServicerContext[Any, Any]):

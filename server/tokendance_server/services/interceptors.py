@@ -29,6 +29,7 @@ from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
 from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, ReaderWatch, RpcTask, deadline_exceeded
+from tokendance_server.services.facade_peers import FacadePeers, not_a_facade
 from tokendance_server.services.local_context import LocalContext
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.statuses import abort, no_such_method
@@ -69,7 +70,10 @@ class DeadlinePolicy:
 
 
 class Chain(grpc.aio.ServerInterceptor):
-    """Every method of one listener, wrapped. `trust` says how far the callers of that listener are believed."""
+    """Every method of one listener, wrapped. `trust` says how far the callers of that listener are believed.
+
+    Where `peers` are given, only they are: everybody else is a stranger.
+    """
 
     def __init__(
         self,
@@ -81,8 +85,10 @@ class Chain(grpc.aio.ServerInterceptor):
         deadlines: DeadlinePolicy,
         recorder: Recorder,
         validator: protovalidate.Validator,
+        peers: FacadePeers | None = None,
     ) -> None:
         self._trust = trust
+        self._peers = peers
         self._rules = rules
         self._keys = keys
         self._admission = admission
@@ -218,9 +224,9 @@ class Chain(grpc.aio.ServerInterceptor):
         await abort(context, no_such_method())
 
     def _begin(self, rule: Rule, context: Context) -> Call:
-        call = Call(context, rule.method, self._trust, time.perf_counter())
+        call = Call(context, rule.method, self._trust_in(context), time.perf_counter())
         call.deadline = self._deadline_of(rule, call)
-        if self._trust is Trust.FACADE:
+        if call.trust is Trust.FACADE:
             self._believe(call)
         if call.caller is None:
             # Now, not when somebody asks: once a call has ended, gRPC's own context crashes the process over this.
@@ -230,6 +236,11 @@ class Chain(grpc.aio.ServerInterceptor):
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         self._recorder.began(call)
         return call
+
+    def _trust_in(self, context: Context) -> Trust:
+        if self._peers is None or self._peers.admit(context.auth_context()):
+            return self._trust
+        return Trust.STRANGER
 
     def _deadline_of(self, rule: Rule, call: Call) -> float:
         longest = self._deadlines.longest(rule)
@@ -255,13 +266,15 @@ class Chain(grpc.aio.ServerInterceptor):
                 return
 
     async def _let_in(self, rule: Rule, call: Call, request: Message) -> None:
+        if call.trust is Trust.STRANGER:
+            raise not_a_facade()
         call.principal = await self._authenticate(rule, call)
         # The facade's own calls may carry its caller's key, so it is recognised by the channel, not by a credential.
-        if not (self._trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
+        if not (call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
             check(rule, call.principal)
             check_network(call.principal, call.address)
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
-        if self._trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
+        if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
         if call.deadline <= asyncio.get_running_loop().time():
             raise deadline_exceeded()
