@@ -9,17 +9,38 @@ from typing import Protocol
 from tokendance.gateway.v1 import completion_pb2
 
 
+class OpenAnswer(Protocol):
+    """The rest of a stream that goes on upstream. `received` counts the bytes that have come so far."""
+
+    received: int
+
+    async def read_events(self) -> Sequence[completion_pb2.CompletionEvent] | None:
+        """Return what arrives together next, or None behind the end; raises GatewayError where it breaks off."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class AfterLeaving(Protocol):
+    """Takes over a stream whose caller has left."""
+
+    def take(self, answer: OpenAnswer) -> bool:
+        """Take the answer over, to be read and closed; returns False where it stays with its owner, to be closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCall:
     """What is the same for every kind of call: which model there, and until when.
 
     `model` is the model's name at the upstream; `deadline` is in the event loop's monotonic seconds; `request_id` is
-    for logs, never sent upstream.
+    for logs, never sent upstream. `after_leaving` is who reads a stream on when its caller leaves; without it, the
+    upstream is cancelled then.
     """
 
     model: str
     deadline: float
     request_id: str
+    after_leaving: AfterLeaving | None = None
 
 
 class Upstream(Protocol):

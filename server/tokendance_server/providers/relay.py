@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -12,7 +13,7 @@ from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance_server.domain.catalog import ProviderConfig
 from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
-from tokendance_server.providers import Codec, UpstreamRequest
+from tokendance_server.providers import Codec, StreamDecoder, UpstreamRequest
 from tokendance_server.providers.transport import Answer, Transport
 
 STREAM = "text/event-stream"
@@ -67,21 +68,21 @@ class HttpUpstream:
         asked = self._codec.encode_completion(request, call.model, stream=True)
         decoder = self._codec.stream_decoder(request)
         answer = await self._post(asked, call, STREAM)
+        opened = _OpenStream(answer, decoder)
+        taken = False
         try:
             await self._check_stream(answer)
-            while not decoder.done:
-                packet = await answer.read_packet()
-                if not packet:
-                    break
-                events = decoder.feed(packet)
-                if events:
+            try:
+                while (events := await opened.read_events()) is not None:
                     yield events
-            events = decoder.close()
-            if events:
-                yield events
+            except (GeneratorExit, asyncio.CancelledError):
+                leaving = None if decoder.done else call.after_leaving
+                taken = leaving is not None and leaving.take(opened)
+                raise
             await answer.drain()
         finally:
-            answer.close()
+            if not taken:
+                answer.close()
 
     async def discover(self, call: UpstreamCall) -> Sequence[str]:
         """Ask which models the provider has; raises provider_error where it does not say."""
@@ -143,6 +144,36 @@ class HttpUpstream:
             "The model's provider sent no stream where one was asked for; send the request again.",
             origin="provider",
         )
+
+
+class _OpenStream:
+    """A stream of an upstream, packet by packet. Satisfies domain.upstream.OpenAnswer."""
+
+    __slots__ = ("_answer", "_decoder", "_ended", "received")
+
+    def __init__(self, answer: Answer, decoder: StreamDecoder) -> None:
+        self._answer = answer
+        self._decoder = decoder
+        self._ended = False
+        self.received = 0
+
+    async def read_events(self) -> Sequence[completion_pb2.CompletionEvent] | None:
+        """Return the events of the next packet that has any, or None behind the end."""
+        while not self._ended:
+            packet = b"" if self._decoder.done else await self._answer.read_packet()
+            if packet:
+                self.received += len(packet)
+                events = self._decoder.feed(packet)
+            else:
+                self._ended = True
+                events = self._decoder.close()
+            if events:
+                return events
+        return None
+
+    def close(self) -> None:
+        """Let go of the answer."""
+        self._answer.close()
 
 
 def _check_base_url(base_url: str) -> str:
