@@ -66,6 +66,7 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
+    """An upstream of the simulator."""
     transport = Transport(EgressPolicy(allow_loopback=True))
     async with Simulator() as sim:
         provider = ProviderConfig(id="p", kind="openai", base_url=sim.base_url, idle_timeout_s=1.0)
@@ -75,6 +76,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def drainer() -> AsyncIterator[Drainer]:
+    """A drainer with room for two, which is empty once closed."""
     made = Drainer(count=2, answer_bytes=1024 * 1024, seconds=10)
     yield made
     await made.close()
