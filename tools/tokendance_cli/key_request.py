@@ -63,27 +63,34 @@ def key_wanted(
         team=resource("teams", team, organization),
         allowed_models=models,
         allowed_networks=networks,
-        labels=dict(_label(label) for label in labels),
+        labels=dict(map(label_of, labels)),
     )
     key.rotation.responsible = resource("members", rotated_by, organization)
     key.rotation.period.FromTimedelta(timedelta(days=rotation_days))
     if limits:
         key.quota.limits.rules.extend(parse_limit(limit) for limit in limits)
     else:
-        key.quota.inherited_from = {"team": key.team, "organization": organization}.get(inherit_quota, inherit_quota)
+        key.quota.inherited_from = quota_source(inherit_quota, key.team, organization)
     if expires:
-        key.expire_time.FromDatetime(_moment(expires))
+        key.expire_time.FromDatetime(time_of(expires))
     return key
 
 
-def _label(text: str) -> tuple[str, str]:
+def quota_source(named: str, team: str, organization: str) -> str:
+    """Return whose limits govern a key: `team` and `organization` stand for its own."""
+    return {"team": team, "organization": organization}.get(named, named)
+
+
+def label_of(text: str) -> tuple[str, str]:
+    """Return the name and value in NAME=VALUE; raises CommandError."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise CommandError(f"{text!r} is no label; write NAME=VALUE.", exit_code=USAGE)
     return name, value
 
 
-def _moment(text: str) -> datetime:
+def time_of(text: str) -> datetime:
+    """Return a time as 90d from now, a day, or a time in ISO 8601; raises CommandError."""
     days = re.fullmatch(r"(\d{1,5})d", text)
     if days:
         return datetime.now(UTC) + timedelta(days=int(days[1]))
