@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import event, text
 
 from tokendance.ids import new_id
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
 from tokendance_server.domain.organizations import Organization, Team
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
-from tokendance_server.stores.migrations import HEAD, VERSION_TABLE, upgrade
-from tokendance_server.stores.migrations.state import known_before
 from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
-from tokendance_server.stores.sql.tables import metadata
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -61,54 +55,6 @@ async def test_the_connection_is_set_up_for_money(database: Database) -> None:
 
     assert set(await asyncio.gather(*(settings() for _ in range(5)))) == {("wal", 2, 1, 5000)}
     assert database._engine.pool.status().startswith("Pool size: 1 ")
-
-
-async def test_the_migrations_make_the_tables_that_the_stores_use(tmp_path: Path) -> None:
-    """The schema by migration and the schema by declaration have no difference."""
-    file = tmp_path / "gateway.db"
-    await (await Database.open_sqlite(file)).close()
-    engine = create_engine(f"sqlite:///{file}")
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": VERSION_TABLE})
-        assert compare_metadata(context, metadata) == []
-        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD
-    engine.dispose()
-
-
-def test_the_stated_head_is_the_last_migration() -> None:
-    """A start that has nothing to do believes the constant."""
-    script = ScriptDirectory.from_config(upgrade._config())
-    assert script.get_heads() == [HEAD]
-    assert [number for number, _ in upgrade.pending(None)] == [*sorted(known_before(HEAD)), HEAD]
-    assert upgrade.pending(HEAD) == []
-
-
-async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Schema changes are part of the transaction, so that a start after a crash begins anew."""
-    file = tmp_path / "gateway.db"
-    with sqlite3.connect(file) as plain:
-        plain.execute("CREATE TABLE key_creates (x)")
-    plain.close()
-    with pytest.raises(StartupError, match="cannot be opened"):
-        await Database.open_sqlite(file)
-    plain = sqlite3.connect(file)
-    assert plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("key_creates",)]
-    plain.execute("DROP TABLE key_creates")
-    plain.close()
-    await (await Database.open_sqlite(file)).close()
-
-
-async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """And left alone."""
-    file = tmp_path / "gateway.db"
-    await (await Database.open_sqlite(file)).close()
-    plain = sqlite3.connect(file)
-    plain.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    plain.execute("UPDATE schema_info SET oldest_code_version = '9.9'")
-    plain.commit()
-    plain.close()
-    with pytest.raises(StartupError, match="newer version"):
-        await Database.open_sqlite(file)
 
 
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough " * 100, os.urandom(4096)])

@@ -75,4 +75,7 @@ def read_state(connection: Connection) -> SchemaState:
 
 def _numbers(version: str) -> tuple[int, ...]:
     match = _NUMBERS.match(version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
+    numbers = [int(part) for part in match[0].split(".")] if match else []
+    while numbers and not numbers[-1]:
+        numbers.pop()  # 1.0 and 1.0.0 are one version
+    return tuple(numbers)

@@ -16,7 +16,7 @@ from tokendance_server.stores.errors import StoreUnavailableError
 
 POOL_SIZE = 10
 _WAIT_S = 10
-_CONNECT_S = 5
+CONNECT_S = 5
 _STATEMENT_S = 10
 # Behind the server's own limit, for a server that no longer answers at all.
 _ANSWER_S = 15
@@ -25,14 +25,17 @@ READ_OPTIONS = {"isolation_level": "AUTOCOMMIT"}
 """Execution options of a connection that reads with one statement and needs no transaction around it."""
 
 
-def make_engine(url: str) -> AsyncEngine:
-    """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`; connecting raises StoreUnavailableError."""
+def make_engine(url: str, *, connect_s: float = CONNECT_S) -> AsyncEngine:
+    """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+
+    Connecting raises StoreUnavailableError, for want of an answer after `connect_s` seconds.
+    """
 
     async def connect() -> Any:
         try:
             return await asyncpg.connect(
                 dsn=url,
-                timeout=_CONNECT_S,
+                timeout=connect_s,
                 command_timeout=_ANSWER_S,
                 server_settings={
                     "application_name": "tokendance-gateway",
@@ -42,7 +45,7 @@ def make_engine(url: str) -> AsyncEngine:
             )
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             # Not chained: the driver's words may hold the URL, and with it the password.
-            raise StoreUnavailableError(f"the database {_refusal(exc)}") from None
+            raise StoreUnavailableError(f"the database {_refusal(exc, connect_s)}") from None
 
     return create_async_engine(
         "postgresql+asyncpg://",
@@ -82,7 +85,7 @@ def check_encoding(connection: Connection) -> None:
         )
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception, connect_s: float) -> str:
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError():
             return "refuses the user or the password"
@@ -93,7 +96,7 @@ def _refusal(error: Exception) -> str:
         case asyncpg.PostgresError():
             return f"refuses the connection ({type(error).__name__} {error.sqlstate})"
         case TimeoutError():
-            return f"does not answer within {_CONNECT_S} s"
+            return f"does not answer within {connect_s:g} s"
         case ssl.SSLError():
             return f"cannot be trusted or speaks no TLS ({error.reason or type(error).__name__})"
         case socket.gaierror():
