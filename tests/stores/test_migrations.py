@@ -181,7 +181,8 @@ async def test_the_migrations_make_the_tables_that_the_stores_use(database: Data
 
     def differences(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "version_table": VERSION_TABLE}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        found: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        return found
 
     async with database.transaction() as connection:
         assert await connection.run_sync(differences) == []
@@ -200,9 +201,9 @@ async def test_a_sqlite_file_is_copied_before_it_is_migrated(tmp_path: Path) -> 
     assert _named(tmp_path, "before") == [copy.name]
     before = Place("sqlite", str(copy))
     assert await before.schema() == SchemaState("0001", None)
-    assert (await _key_of(before)).id == KEY
     await (await Database.open_sqlite(tmp_path / "new.db")).close()
     assert _named(tmp_path, "before") == [copy.name]
+    assert (await _key_of(before)).id == KEY
 
 
 async def test_a_sqlite_file_that_cannot_be_copied_is_not_migrated(tmp_path: Path) -> None:
