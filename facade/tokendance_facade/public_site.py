@@ -88,7 +88,9 @@ class PublicSite:
                 f"The headers are larger than {self._max_header_bytes} bytes; send fewer or shorter ones.",
                 origin="caller",
             )
-        if not _is_host(request.headers.get("Host", "")):
+        # HTTP/1.0 knows no Host header; the parser refuses HTTP/1.1 without one.
+        host = request.headers.get("Host")
+        if host is not None and not _is_host(host):
             raise GatewayError(
                 errors_pb2.ERROR_REASON_INVALID_REQUEST, "The Host header is not a host name.", origin="caller"
             )
@@ -108,5 +110,4 @@ class PublicSite:
 
 @lru_cache(maxsize=1024)
 def _is_host(value: str) -> bool:
-    # HTTP/1.0 knows no Host header; the parser refuses HTTP/1.1 without one.
-    return not value or _HOST.fullmatch(value) is not None
+    return _HOST.fullmatch(value) is not None

@@ -211,9 +211,18 @@ def await_file(path: Path) -> None:
 
 @contextmanager
 def running(
-    topology: str, folder: Path, upstream_url: str, models: Sequence[str], stop_grace_s: float = 20
+    topology: str,
+    folder: Path,
+    upstream_url: str,
+    models: Sequence[str],
+    stop_grace_s: float = 20,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
-    """Run a node of topology `one` or `split` with its data below `folder`."""
+    """Run a node of topology `one` or `split` with its data below `folder`.
+
+    `settings` win over the file: names as in the environment without their prefix, such as `FACADE__KEEPALIVE_S`.
+    """
+    told = {f"TOKENDANCE_GATEWAY_{name}": value for name, value in (settings or {}).items()}
     folder.joinpath("gateway.toml").write_text(config_text(upstream_url, models, stop_grace_s))
     grace = f"[server]\nstop_grace_s = {stop_grace_s}\n"
     folder.joinpath("facade.toml").write_text(f"{grace}\n[facade]\n{FACADE_SETTINGS}")
@@ -222,7 +231,7 @@ def running(
     serve = ["serve", "--data-dir", str(data), "--config", "gateway.toml", "--grpc", f"127.0.0.1:{grpc}"]
     serve += ["--key-file", str(key_file)]
     facade = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}"]
-    secrets = clean_environment(TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY)
+    secrets = clean_environment(TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY) | told
     processes: list[Process] = []
     with stopping(processes):
         if topology == "one":
@@ -247,7 +256,7 @@ def running(
                 f"unix://{data / 'facade.sock'}",
             ]
             # The facade first in the list, so that it is asked first to end.
-            processes.insert(0, start("facade", [*role, *facade], folder, clean_environment()))
+            processes.insert(0, start("facade", [*role, *facade], folder, clean_environment() | told))
             wait_ready(processes[0], internals[0])
         await_file(key_file)
         yield Node(
