@@ -90,10 +90,13 @@ class SharedReads(Generic[V]):
         """Return what `load` returns, called by the first who asks while the others wait.
 
         One who waits and leaves disturbs nobody; where the one who reads leaves, another takes over. The error of the
-        read goes to the reader, and internal_error to the others: an exception is not shared between calls.
+        read goes to the reader, and one of the same reason (internal_error where it has none) to each of the others:
+        an exception is not shared between calls.
         """
         while (running := self._running.get(key)) is not None:
             await running.ended.wait()
+            if isinstance(running.error, GatewayError):
+                raise GatewayError(running.error.reason, running.error.message) from running.error
             if running.error is not None:
                 raise GatewayError(
                     errors_pb2.ERROR_REASON_INTERNAL_ERROR,

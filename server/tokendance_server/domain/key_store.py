@@ -43,7 +43,7 @@ class KeyStore(Protocol):
         """Return a key, or None where there is none."""
 
     async def find(self, digests: Sequence[bytes]) -> Key | None:
-        """Return the key one of whose secrets has one of these digests, or None."""
+        """Return the key one of whose secrets has one of these digests, or None. Raises key_store_unavailable."""
 
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         """Return at most `limit` keys behind the cursor, from the newest to the oldest."""

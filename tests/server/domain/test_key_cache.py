@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.key_cache import SharedReads, TimedCache
 
 
@@ -110,6 +111,18 @@ async def test_a_failed_read_fails_everybody_once_each_with_an_error_of_their_ow
     assert len({id(other) for other in others}) == 3
     source.error = None
     assert await reads.read(b"a", source.load) == "answer 2"
+
+
+async def test_those_who_wait_for_a_refused_read_are_told_the_same_reason() -> None:
+    """Whether a repeat may help is true for all of them."""
+    source, reads = _Source(), SharedReads[str]()
+    source.error = GatewayError(errors_pb2.ERROR_REASON_KEY_STORE_UNAVAILABLE, "Keys cannot be looked up now.")
+    tasks = [asyncio.create_task(reads.read(b"a", source.load)) for _ in range(3)]
+    await _all_waiting()
+    source.gate.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [error.code for error in errors if isinstance(error, GatewayError)] == ["key_store_unavailable"] * 3
+    assert len({id(error) for error in errors}) == 3
 
 
 async def test_none_is_an_answer_like_any_other() -> None:

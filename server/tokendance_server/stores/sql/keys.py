@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
 from tokendance_server.domain.key_store import RotationMark
@@ -95,7 +97,12 @@ class SqlKeyStore:
         return await self._read_one(_BY_ID, {"key_id": key_id})
 
     async def find(self, digests: Sequence[bytes]) -> Key | None:
-        return await self._read_one(_BY_DIGEST, {"digests": digests})
+        try:
+            return await self._read_one(_BY_DIGEST, {"digests": digests})
+        except StoreUnavailableError as exc:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_KEY_STORE_UNAVAILABLE, "Keys cannot be looked up now; try again."
+            ) from exc
 
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         conditions = _conditions(filter)

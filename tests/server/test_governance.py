@@ -1,0 +1,139 @@
+"""The keys of a node as they are wired: over a real database, with one that fails under them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from tokendance.errors import GatewayError
+from tokendance_server.config import ServerConfig
+from tokendance_server.domain.clock import ManualClock
+from tokendance_server.domain.key import KeyDraft, KeyQuota
+from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.governance import Governance, build_governance
+from tokendance_server.services.credentials import LOCAL_OPERATOR
+from tokendance_server.stores.sql.database import Database
+
+CLOCK_START = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+class House:
+    """A node's governance, its database and its clock."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = ManualClock(CLOCK_START)
+        config = ServerConfig(changes_stale_after_s=7)
+        self.governance: Governance = build_governance(config, database, PepperRing.of(bytes(range(32))), self.clock)
+
+    async def make_key(self) -> tuple[str, str]:
+        names = await self.governance.organizations.bootstrap()
+        assert names is not None
+        draft = KeyDraft(
+            purpose="Reports",
+            owner=names.member,
+            team=names.team,
+            quota=KeyQuota(inherited_from=names.organization),
+            rotation_period_s=90 * 86_400,
+            responsible=names.member,
+        )
+        key, secret = await self.governance.keys.create(LOCAL_OPERATOR, names.organization, draft)
+        return key.name, secret
+
+    async def run(self, statement: str) -> None:
+        async with self.database.transaction() as connection:
+            await connection.execute(text(statement))
+
+    async def code_of(self, secret: str) -> str:
+        try:
+            await self.governance.verifier.verify(secret)
+        except GatewayError as error:
+            return error.code
+        return "ok"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A node on an empty SQLite database; its watcher polls when told."""
+    database = await Database.open_sqlite(tmp_path / "gateway.db")
+    yield House(database)
+    await database.close()
+
+
+async def test_without_a_watcher_nobody_is_let_in(house: House) -> None:
+    """Nothing is believed that nobody would correct."""
+    _, secret = await house.make_key()
+    assert await house.code_of(secret) == "key_store_unavailable"
+    await house.governance.watcher.poll()
+    assert await house.code_of(secret) == "ok"
+
+
+async def test_a_change_is_known_at_once_where_it_was_made(house: House) -> None:
+    """Not only when the node next polls."""
+    name, secret = await house.make_key()
+    await house.governance.watcher.poll()
+    assert await house.code_of(secret) == "ok"
+    await house.governance.life.revoke(LOCAL_OPERATOR, name)
+    assert await house.code_of(secret) == "key_revoked"
+
+
+async def test_a_key_changed_behind_the_nodes_back_is_known_after_a_poll(house: House) -> None:
+    """As another node would change it: with its row in the feed."""
+    _, secret = await house.make_key()
+    await house.governance.watcher.poll()
+    assert await house.code_of(secret) == "ok"
+    await house.run("UPDATE keys SET state = 'suspended'")
+    assert await house.code_of(secret) == "ok"
+    await house.run("INSERT INTO changes SELECT 2, kind, organization_id, name, time FROM changes")
+    await house.governance.watcher.poll()
+    assert await house.code_of(secret) == "key_suspended"
+
+
+async def test_a_node_that_cannot_read_the_changes_stops_after_the_configured_time(house: House) -> None:
+    """It goes on with what it knows until then, says once what is wrong, and goes on by itself when it sees again."""
+    said = StringIO()
+    _, secret = await house.make_key()
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(file=said),
+    )
+    watcher = house.governance.watcher
+    try:
+        await watcher.start()
+        assert await house.code_of(secret) == "ok"
+        await house.run("ALTER TABLE changes RENAME TO gone")
+        house.clock.advance(7)
+        await watcher._step()
+        await watcher._step()
+        assert (watcher.healthy, await house.code_of(secret)) == (True, "ok")
+        house.clock.advance(0.001)
+        assert await house.code_of(secret) == "key_store_unavailable"
+        await house.run("ALTER TABLE gone RENAME TO changes")
+        await watcher._step()
+        assert await house.code_of(secret) == "ok"
+    finally:
+        await watcher.stop()
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("warning", "changes_not_seen"),
+        ("info", "changes_seen_again"),
+    ]
+    assert lines[0]["error"] == "StoreUnavailableError"
+
+
+async def test_keys_that_cannot_be_looked_up_are_not_called_unknown(house: House) -> None:
+    """A database that fails is a reason to try again, never to throw a key away."""
+    _, secret = await house.make_key()
+    await house.governance.watcher.poll()
+    await house.run("ALTER TABLE key_secrets RENAME TO gone")
+    assert await house.code_of(secret) == "key_store_unavailable"
+    await house.run("ALTER TABLE gone RENAME TO key_secrets")
+    assert await house.code_of(secret) == "ok"
