@@ -59,7 +59,7 @@ class Facade:
             max_header_bytes=config.max_header_bytes,
             stopping=self._stopping,
         )
-        self._public = Listener(config.http, config, site.handle, site.refuse)
+        self._public = Listener(config.http, config, site.handle, site.refuse, tls=config.tls)
         self._internal = InternalSite(config.internal, registry, ready, config=config)
 
     @property

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tokendance.tls_files import TlsFiles
 
 MiB = 1024 * 1024
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+class TlsConfig(BaseModel):
+    """Table [facade.tls]: the certificate of the public listener, with its chain, and its private key, both in PEM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    certificate: Path
+    key: Path
+
+    def files(self) -> TlsFiles:
+        """Return the files that the listener presents."""
+        return TlsFiles(self.certificate, self.key)
+
+
+class ServerTlsConfig(TlsConfig):
+    """Table [facade.server_tls]: the facade's own certificate, and whose server it trusts.
+
+    `ca` signed the server's certificate, which names `server_name`, or without it the host of `server`.
+    """
+
+    ca: Path
+    server_name: str = Field(default="", max_length=253)
+
+    def files(self) -> TlsFiles:
+        """Return the files that the facade presents and checks the server with."""
+        return TlsFiles(self.certificate, self.key, self.ca)
+
+
 class FacadeConfig(BaseModel):
     """Table [facade]. Addresses are `host:port`, `[ipv6]:port` or `unix:///path`; port 0 picks a free one.
 
-    `server` is the gRPC target of a server in another process, empty where it runs in this one. `public_base_url` is
+    `server` is the gRPC target of a server in another process, empty where it runs in this one; over TCP it needs
+    `server_tls`, beyond this machine always. With `tls` the public listener speaks TLS. `public_base_url` is
     what callers use as base URL, empty where it is the bound address. `X-Forwarded-For` is believed only from
     `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused
     body is read, so that its sender sees the answer. A caller that takes next to nothing of an answer for
@@ -25,7 +56,9 @@ class FacadeConfig(BaseModel):
 
     http: str = "127.0.0.1:8080"
     internal: str = "127.0.0.1:8081"
+    tls: TlsConfig | None = None
     server: str = ""
+    server_tls: ServerTlsConfig | None = None
     public_base_url: str = Field(default="", max_length=2048)
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
@@ -49,6 +82,15 @@ class FacadeConfig(BaseModel):
         parse_address(value)
         return value
 
+    @field_validator("server")
+    @classmethod
+    def _check_server(cls, value: str) -> str:
+        if value and not value.startswith("unix:"):
+            address = parse_address(value)
+            if address[1] == 0:
+                raise ValueError("the port of the server is needed, such as gateway.internal:50052")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -64,6 +106,30 @@ class FacadeConfig(BaseModel):
             if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
                 raise ValueError("an origin is `https://host` without a path, or `*` for all")
         return value
+
+    @model_validator(mode="after")
+    def _check_assertions(self) -> FacadeConfig:
+        over_tcp = bool(self.server) and not self.server.startswith("unix:")
+        if over_tcp and self.server_tls is None and not is_loopback(self.server):
+            raise ValueError(
+                f"server: {self.server} is another machine, and without [facade.server_tls] that server would not "
+                "believe who the callers are (their address and request id), and keys and prompts could be read on "
+                "the way; see docs/operations/split.md"
+            )
+        if self.server_tls is not None and not over_tcp:
+            raise ValueError("[facade.server_tls] needs server, the HOST:PORT of the server's facade_grpc")
+        if self.tls is not None and self.http.startswith("unix:"):
+            raise ValueError("[facade.tls] needs http as HOST:PORT; a Unix socket has no TLS")
+        return self
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether a `host:port` can only be this machine."""
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_address(address: str) -> tuple[str, int] | str:

@@ -15,8 +15,9 @@ from aiohttp.http_exceptions import LineTooLong
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_facade.answers import Answer, Reply
-from tokendance_facade.config import FacadeConfig, parse_address
+from tokendance_facade.config import FacadeConfig, TlsConfig, parse_address
 from tokendance_facade.errors import internal_error
+from tokendance_facade.public_tls import PublicTls
 
 Handle = Callable[[web.BaseRequest], Awaitable[Reply]]
 Refuse = Callable[[GatewayError], Answer]
@@ -30,11 +31,14 @@ _SLOWEST_READER_BYTES_PER_S = 512
 class Listener:
     """Serves one address. `handle` answers a request and never raises; `refuse` answers what is no request at all."""
 
-    def __init__(self, address: str, config: FacadeConfig, handle: Handle, refuse: Refuse) -> None:
+    def __init__(
+        self, address: str, config: FacadeConfig, handle: Handle, refuse: Refuse, *, tls: TlsConfig | None = None
+    ) -> None:
         self._address = parse_address(address)
         self._config = config
         self._handle = handle
         self._refuse = refuse
+        self._tls = tls
         self._running: set[asyncio.Task[Any]] = set()
         self._connections: _Connections | None = None
         self._sockets: asyncio.Server | None = None
@@ -70,9 +74,19 @@ class Listener:
             self.url = f"unix://{path}"
         else:
             host, port = self._address
-            self._sockets = await loop.create_server(connections, host, port, backlog=_BACKLOG, reuse_address=True)
+            self._sockets = await loop.create_server(
+                connections, host, port, backlog=_BACKLOG, reuse_address=True, **self._tls_options()
+            )
             bound = self._sockets.sockets[0].getsockname()[1]
-            self.url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+            scheme = "http" if self._tls is None else "https"
+            self.url = f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
+
+    def _tls_options(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        tls = PublicTls(self._tls.files())
+        # A handshake may take as long as a head, for it comes before the head's own time begins.
+        return {"ssl": tls.context, "ssl_handshake_timeout": self._config.head_timeout_s, "ssl_shutdown_timeout": 1}
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more, let running requests finish within `grace_s` seconds, then cancel them."""

@@ -18,7 +18,9 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """
     watched = _Watched(files)
     return grpc.dynamic_ssl_server_credentials(
-        watched.first, watched.changed, require_client_authentication=files.authority is not None
+        watched.first,
+        watched.changed,  # type: ignore[arg-type]  # None keeps the present one, says gRPC's documentation
+        require_client_authentication=files.authority is not None,
     )
 
 

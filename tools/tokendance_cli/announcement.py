@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 _LABEL_WIDTH = 10
 
 
-def addresses(http_url: str, internal_url: str, grpc_address: str, data_dir: Path | None) -> str:
+def addresses(
+    http_url: str, internal_url: str, grpc_address: str, data_dir: Path | None, facade_address: str = ""
+) -> str:
     """Return the lines that tell where the node listens; what it does not have is left out."""
     lines = ["TokenDance Gateway is ready."]
     for label, value in (
         ("REST", _api(http_url)),
         ("internal", f"{internal_url}  (metrics and health)" if internal_url else ""),
         ("gRPC", grpc_address),
+        ("facades", f"{facade_address}  (with their certificate only)" if facade_address else ""),
         ("data", "" if data_dir is None else str(data_dir.resolve())),
     ):
         if value:
@@ -45,13 +48,18 @@ def curl_line(http_url: str, model: str, secret: str | None, key_file: Path | No
 
 
 def open_addresses(http_url: str, internal_url: str, grpc_address: str) -> list[str]:
-    """Return a warning for each address that other machines reach, for none of them has TLS."""
+    """Return a warning for each address without TLS that other machines reach; `grpc_address` is one without."""
     warnings = []
-    for label, address in (("REST", http_url), ("The internal listener", internal_url), ("gRPC", grpc_address)):
-        if address and not is_local(address):
+    for label, address, table in (
+        ("REST", http_url, "[facade.tls]"),
+        ("The internal listener", internal_url, ""),
+        ("gRPC", grpc_address, "[server.tls]"),
+    ):
+        if address and not address.startswith("https:") and not is_local(address):
+            own = f"Give it a certificate in {table}, put" if table else "Put"
             warnings.append(
                 f"{label} listens on {address} without TLS: keys and prompts can be read on the way. "
-                "Put a TLS proxy before it, or listen on 127.0.0.1."
+                f"{own} a TLS proxy before it, or listen on 127.0.0.1."
             )
     return warnings
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokendance_cli.announcement import addresses, curl_line, first_key, open_addresses
+from tokendance_cli.certificates import check_certificates
 from tokendance_cli.failures import CommandError
 from tokendance_cli.node import Node, Role
 from tokendance_cli.secret_file import check_writable, write_secret
@@ -25,6 +26,7 @@ _CUT_S = 5
 
 def run(settings: GatewaySettings, role: Role, loop: str, key_file: Path | None) -> None:
     """Run a node until it is told to stop; raises CommandError where it cannot start."""
+    check_certificates(settings, role)
     if key_file is not None:
         check_writable(key_file)
     configure_logging(settings.server.log_level)
@@ -126,10 +128,11 @@ def _show_first_key(node: Node, key_file: Path | None) -> None:
 
 
 def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
-    for warning in open_addresses(node.http_url, node.internal_url, node.grpc_address):
+    plain_grpc = node.grpc_address if settings.server.tls is None else ""
+    for warning in open_addresses(node.http_url, node.internal_url, plain_grpc):
         print(f"Warning: {warning}", file=sys.stderr, flush=True)
     data_dir = None if role is Role.FACADE else settings.server.data_dir
-    print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir))
+    print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir, node.facade_address))
     if node.http_url:
         model = settings.models[0].name if settings.models else "demo-echo"
         secret = node.first_key.secret if node.first_key is not None else None
