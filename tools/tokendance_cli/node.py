@@ -16,11 +16,12 @@ from tokendance_cli.failures import CommandError
 from tokendance_cli.settings import GatewaySettings
 from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
-from tokendance_facade.server_channel import open_channel
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.paths import find_sockets
 from tokendance_server.telemetry import new_registry
+
+_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 class Role(StrEnum):
@@ -29,6 +30,12 @@ class Role(StrEnum):
     ALL = "all"
     SERVER = "server"
     FACADE = "facade"
+
+
+def is_loopback_only(settings: GatewaySettings, role: Role) -> bool:
+    """Tell whether no other machine reaches a node. What stands before a server of its own is not known."""
+    addresses = (settings.server.grpc, settings.server.facade_grpc, settings.facade.http, settings.facade.internal)
+    return role is Role.ALL and all(is_local(one) for one in addresses if one)
 
 
 class Node:
@@ -50,7 +57,6 @@ class Node:
         self.http_url = ""
         self.internal_url = ""
         self.grpc_address = ""
-        self.facade_address = ""
 
     async def start(self) -> None:
         """Open, bind and serve; raises CommandError, with nothing left running."""
@@ -91,19 +97,11 @@ class Node:
             providers=settings.providers,
             models=settings.models,
             registry=self._registry,
-            loopback_only=self._is_loopback_only(),
+            loopback_only=is_loopback_only(settings, self._role),
         )
         self.first_key = self._server.first_key
         await self._server.start()
         self.grpc_address = self._server.grpc_address or ""
-        self.facade_address = self._server.facade_address or ""
-
-    def _is_loopback_only(self) -> bool:
-        """Tell whether no other machine reaches this node. What stands before a server of its own is not known."""
-        facade = self._settings.facade
-        server = self._settings.server
-        addresses = (server.grpc, server.facade_grpc, facade.http, facade.internal)
-        return self._role is Role.ALL and all(is_local(one) for one in addresses if one)
 
     async def _start_site(self) -> None:
         self._site = InternalSite(self._settings.facade.internal, self._registry, self._server_ready)
@@ -133,8 +131,8 @@ class Node:
         return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def _open_channel(self) -> grpc.aio.Channel:
-        own_socket = f"unix:{find_sockets(self._settings.server.data_dir).facade}"
-        return open_channel(self._settings.facade, own_socket)
+        target = self._settings.facade.server or f"unix:{find_sockets(self._settings.server.data_dir).facade}"
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
 from tokendance_server.startup import StartupError
 
 _SOCKETS_FILE = "sockets.json"
-_PEPPER_FILE = "pepper"
+PEPPER_FILE = "pepper"
 DATABASE_FILE = "gateway.db"
 _NODE_FILE = "node"
 _NODE_ID = re.compile(r"node_[0-9a-z]{26}")
@@ -171,7 +171,7 @@ def _read_node_id(path: Path) -> str:
 
 
 def _read_pepper(path: Path) -> bytes:
-    file = path / _PEPPER_FILE
+    file = path / PEPPER_FILE
     if not file.exists():
         if (path / DATABASE_FILE).exists():
             raise StartupError(

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.tools.tokendance_cli.conftest import Run
 
-from tokendance_cli.node import Node, Role
+from tokendance_cli.node import Role, is_loopback_only
 from tokendance_cli.settings import load_settings
 from tokendance_server.app import open_server
 from tokendance_server.config import EgressSettings, ProviderSettings, ServerConfig
@@ -35,7 +35,7 @@ def test_only_a_whole_node_on_loopback_counts_as_such(
     role: Role, flags: dict[str, dict[str, object]], expected: bool
 ) -> None:
     """Every listener counts; what stands before a server of its own is not known."""
-    assert Node(load_settings(None, flags), role)._is_loopback_only() is expected
+    assert is_loopback_only(load_settings(None, flags), role) is expected
 
 
 def _refused(told: subprocess.CompletedProcess[str]) -> None:

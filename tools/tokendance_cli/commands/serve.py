@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokendance_cli.output import data_dir_flag
+from tokendance_cli.failures import USAGE, CommandError
+from tokendance_cli.output import Format, FormatOption, data_dir_flag, form_of, print_json, print_rows
+
+if TYPE_CHECKING:
+    from tokendance_cli.preflight.row import Row
 
 
 class RoleName(StrEnum):
@@ -67,11 +73,22 @@ def serve(
         ),
     ] = None,
     loop: Annotated[LoopName, typer.Option(help="The event loop.")] = LoopName.UVLOOP,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Inspect the configuration instead: print what is on and what is insecure, and change nothing.",
+            show_default=False,
+        ),
+    ] = False,
+    form: FormatOption = None,
 ) -> None:
     """Run a node until SIGTERM or Ctrl-C: REST, gRPC, metrics and health on loopback, data in --data-dir.
 
     Flags win over TOKENDANCE_GATEWAY_* variables (such as TOKENDANCE_GATEWAY_SERVER__GRPC), and those over the
     file. The first start makes an organization and an API key, and shows the key once.
+
+    With --check the exit code is 0 where a node would start, insecure or not, and 2 where it would not.
     """
     from tokendance_cli.settings import load_settings
 
@@ -83,6 +100,28 @@ def serve(
         },
     )
     from tokendance_cli.node import Role
+
+    if check:
+        from tokendance_cli.preflight import inspect
+
+        rows = list(inspect(settings, Role(role.value), config=config, key_file=key_file, loop=loop.value))
+        _show(rows, as_json=form_of(context, form) is Format.JSON)
+        return
     from tokendance_cli.run_node import run
 
     run(settings, Role(role.value), loop.value, key_file)
+
+
+def _show(rows: list[Row], *, as_json: bool) -> None:
+    """Print what was found; raises CommandError where a node would not start."""
+    if as_json:
+        print_json([{"part": row.part, "state": str(row.state), "told": row.told, "do": row.do} for row in rows])
+    else:
+        columns = ["part", "state", "what", "what to do"]
+        print_rows(columns, [[row.part, str(row.state), row.told, row.do] for row in rows], empty="There is nothing.")
+    counts = Counter(str(row.state) for row in rows)
+    if counts["problem"]:
+        raise CommandError(
+            f"The node would not start: {counts['problem']} of {len(rows)} parts have a problem.", exit_code=USAGE
+        )
+    print(f"The node would start. Insecure: {counts['insecure']} of {len(rows)} parts.", file=sys.stderr)
