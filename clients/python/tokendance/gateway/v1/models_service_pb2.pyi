@@ -249,10 +249,13 @@ class ModelConfig(_message.Message):
     ORGANIZATIONS_FIELD_NUMBER: _builtins.int
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     visibility: Global___ModelVisibility.ValueType
     """Who sees it."""
     etag: _builtins.str
-    """The version of this configuration."""
+    """The version of this configuration; empty where it is read only."""
+    read_only: _builtins.bool
+    """True where the settings file of the node names it: no RPC changes it. Set by the gateway."""
     @_builtins.property
     def model(self) -> Global___Model:
         """The public view."""
@@ -278,10 +281,11 @@ class ModelConfig(_message.Message):
         organizations: _abc.Iterable[_builtins.str] | None = ...,
         fallback_models: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "fallback_models", b"fallback_models", "model", b"model", "organizations", b"organizations", "routes", b"routes", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "fallback_models", b"fallback_models", "model", b"model", "organizations", b"organizations", "read_only", b"read_only", "routes", b"routes", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +403,7 @@ class Provider(_message.Message):
     FIRST_BYTE_TIMEOUT_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`providers/{provider}`."""
     public_label: _builtins.str
@@ -418,7 +423,9 @@ class Provider(_message.Message):
     ca_bundle_pem: _builtins.str
     """PEM of further certificate authorities to trust; may be empty."""
     etag: _builtins.str
-    """The version of this provider."""
+    """The version of this provider; empty where it is read only."""
+    read_only: _builtins.bool
+    """True where the settings file of the node names it: no RPC changes it. Set by the gateway."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Departures of this upstream from its wire format's standard, by name, such as `max_tokens_only`."""
@@ -457,10 +464,11 @@ class Provider(_message.Message):
         first_byte_timeout: _duration_pb2.Duration | None = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
         etag: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connect_timeout", b"connect_timeout", "first_byte_timeout", b"first_byte_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label", "read_only", b"read_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

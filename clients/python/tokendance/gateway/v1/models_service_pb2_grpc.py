@@ -121,23 +121,25 @@ class ModelsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModelConfigs(self, request, context):
-        """Lists models as administrators see them, with routes.
+        """Lists models as administrators see them, with routes: those of the settings file, and those kept by the gateway.
+        The built-in demo, which is served while there is nothing else, is not among them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateModel(self, request, context):
-        """Creates a model.
-        Errors include: already_exists.
+        """Creates a model. Its routes lead to providers that are there.
+        Errors include: already_exists (also for a name that is another model's alias), idempotency_conflict,
+        failed_precondition (the settings file names it), unsupported_parameter (not served yet).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes what the update mask names.
-        Errors include: version_conflict.
+        """Changes what the update mask names, such as `model.aliases` or `routes`.
+        Errors include: version_conflict, already_exists, failed_precondition (the settings file names it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +147,7 @@ class ModelsServiceServicer(object):
 
     def DeleteModel(self, request, context):
         """Deletes a model. Calls that run go on. Idempotent.
+        Errors include: version_conflict, failed_precondition (the settings file names it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,24 +168,25 @@ class ModelsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateProvider(self, request, context):
-        """Creates a provider.
-        Errors include: already_exists.
+        """Creates a provider. Its address and credential reference are checked by the node that is asked.
+        Errors include: already_exists, idempotency_conflict, failed_precondition (the settings file names it),
+        unsupported_parameter (a credential by value; what is not served yet).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProvider(self, request, context):
-        """Changes what the update mask names. A changed origin of the address drops the credential.
-        Errors include: version_conflict.
+        """Changes what the update mask names. A changed origin of the address drops the credential that is not given anew.
+        Errors include: version_conflict, failed_precondition (the settings file names it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProvider(self, request, context):
-        """Deletes a provider that no route uses.
-        Errors include: failed_precondition.
+        """Deletes a provider that no route uses. Idempotent.
+        Errors include: version_conflict, failed_precondition (a route uses it, or the settings file names it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,32 +43,38 @@ class ModelsServiceStub:
     Errors include: model_not_found, model_not_allowed.
     """
     ListModelConfigs: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.ListModelConfigsRequest, _models_service_pb2.ListModelConfigsResponse]
-    """Lists models as administrators see them, with routes."""
+    """Lists models as administrators see them, with routes: those of the settings file, and those kept by the gateway.
+    The built-in demo, which is served while there is nothing else, is not among them.
+    """
     CreateModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.CreateModelRequest, _models_service_pb2.CreateModelResponse]
-    """Creates a model.
-    Errors include: already_exists.
+    """Creates a model. Its routes lead to providers that are there.
+    Errors include: already_exists (also for a name that is another model's alias), idempotency_conflict,
+    failed_precondition (the settings file names it), unsupported_parameter (not served yet).
     """
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.UpdateModelRequest, _models_service_pb2.UpdateModelResponse]
-    """Changes what the update mask names.
-    Errors include: version_conflict.
+    """Changes what the update mask names, such as `model.aliases` or `routes`.
+    Errors include: version_conflict, already_exists, failed_precondition (the settings file names it).
     """
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]
-    """Deletes a model. Calls that run go on. Idempotent."""
+    """Deletes a model. Calls that run go on. Idempotent.
+    Errors include: version_conflict, failed_precondition (the settings file names it).
+    """
     ListProviders: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.ListProvidersRequest, _models_service_pb2.ListProvidersResponse]
     """Lists providers, without their credentials."""
     GetProvider: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.GetProviderRequest, _models_service_pb2.GetProviderResponse]
     """Returns one provider, without its credential."""
     CreateProvider: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.CreateProviderRequest, _models_service_pb2.CreateProviderResponse]
-    """Creates a provider.
-    Errors include: already_exists.
+    """Creates a provider. Its address and credential reference are checked by the node that is asked.
+    Errors include: already_exists, idempotency_conflict, failed_precondition (the settings file names it),
+    unsupported_parameter (a credential by value; what is not served yet).
     """
     UpdateProvider: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.UpdateProviderRequest, _models_service_pb2.UpdateProviderResponse]
-    """Changes what the update mask names. A changed origin of the address drops the credential.
-    Errors include: version_conflict.
+    """Changes what the update mask names. A changed origin of the address drops the credential that is not given anew.
+    Errors include: version_conflict, failed_precondition (the settings file names it).
     """
     DeleteProvider: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.DeleteProviderRequest, _models_service_pb2.DeleteProviderResponse]
-    """Deletes a provider that no route uses.
-    Errors include: failed_precondition.
+    """Deletes a provider that no route uses. Idempotent.
+    Errors include: version_conflict, failed_precondition (a route uses it, or the settings file names it).
     """
     DiscoverModels: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.DiscoverModelsRequest, _models_service_pb2.DiscoverModelsResponse]
     """Asks a provider which models it has.
@@ -90,32 +96,38 @@ class ModelsServiceAsyncStub(ModelsServiceStub):
     Errors include: model_not_found, model_not_allowed.
     """
     ListModelConfigs: _aio.UnaryUnaryMultiCallable[_models_service_pb2.ListModelConfigsRequest, _models_service_pb2.ListModelConfigsResponse]  # type: ignore[assignment]
-    """Lists models as administrators see them, with routes."""
+    """Lists models as administrators see them, with routes: those of the settings file, and those kept by the gateway.
+    The built-in demo, which is served while there is nothing else, is not among them.
+    """
     CreateModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.CreateModelRequest, _models_service_pb2.CreateModelResponse]  # type: ignore[assignment]
-    """Creates a model.
-    Errors include: already_exists.
+    """Creates a model. Its routes lead to providers that are there.
+    Errors include: already_exists (also for a name that is another model's alias), idempotency_conflict,
+    failed_precondition (the settings file names it), unsupported_parameter (not served yet).
     """
     UpdateModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.UpdateModelRequest, _models_service_pb2.UpdateModelResponse]  # type: ignore[assignment]
-    """Changes what the update mask names.
-    Errors include: version_conflict.
+    """Changes what the update mask names, such as `model.aliases` or `routes`.
+    Errors include: version_conflict, already_exists, failed_precondition (the settings file names it).
     """
     DeleteModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
-    """Deletes a model. Calls that run go on. Idempotent."""
+    """Deletes a model. Calls that run go on. Idempotent.
+    Errors include: version_conflict, failed_precondition (the settings file names it).
+    """
     ListProviders: _aio.UnaryUnaryMultiCallable[_models_service_pb2.ListProvidersRequest, _models_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Lists providers, without their credentials."""
     GetProvider: _aio.UnaryUnaryMultiCallable[_models_service_pb2.GetProviderRequest, _models_service_pb2.GetProviderResponse]  # type: ignore[assignment]
     """Returns one provider, without its credential."""
     CreateProvider: _aio.UnaryUnaryMultiCallable[_models_service_pb2.CreateProviderRequest, _models_service_pb2.CreateProviderResponse]  # type: ignore[assignment]
-    """Creates a provider.
-    Errors include: already_exists.
+    """Creates a provider. Its address and credential reference are checked by the node that is asked.
+    Errors include: already_exists, idempotency_conflict, failed_precondition (the settings file names it),
+    unsupported_parameter (a credential by value; what is not served yet).
     """
     UpdateProvider: _aio.UnaryUnaryMultiCallable[_models_service_pb2.UpdateProviderRequest, _models_service_pb2.UpdateProviderResponse]  # type: ignore[assignment]
-    """Changes what the update mask names. A changed origin of the address drops the credential.
-    Errors include: version_conflict.
+    """Changes what the update mask names. A changed origin of the address drops the credential that is not given anew.
+    Errors include: version_conflict, failed_precondition (the settings file names it).
     """
     DeleteProvider: _aio.UnaryUnaryMultiCallable[_models_service_pb2.DeleteProviderRequest, _models_service_pb2.DeleteProviderResponse]  # type: ignore[assignment]
-    """Deletes a provider that no route uses.
-    Errors include: failed_precondition.
+    """Deletes a provider that no route uses. Idempotent.
+    Errors include: version_conflict, failed_precondition (a route uses it, or the settings file names it).
     """
     DiscoverModels: _aio.UnaryUnaryMultiCallable[_models_service_pb2.DiscoverModelsRequest, _models_service_pb2.DiscoverModelsResponse]  # type: ignore[assignment]
     """Asks a provider which models it has.
@@ -152,7 +164,9 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.ListModelConfigsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.ListModelConfigsResponse, _abc.Awaitable[_models_service_pb2.ListModelConfigsResponse]]:
-        """Lists models as administrators see them, with routes."""
+        """Lists models as administrators see them, with routes: those of the settings file, and those kept by the gateway.
+        The built-in demo, which is served while there is nothing else, is not among them.
+        """
 
     @_abc_1.abstractmethod
     def CreateModel(
@@ -160,8 +174,9 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.CreateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.CreateModelResponse, _abc.Awaitable[_models_service_pb2.CreateModelResponse]]:
-        """Creates a model.
-        Errors include: already_exists.
+        """Creates a model. Its routes lead to providers that are there.
+        Errors include: already_exists (also for a name that is another model's alias), idempotency_conflict,
+        failed_precondition (the settings file names it), unsupported_parameter (not served yet).
         """
 
     @_abc_1.abstractmethod
@@ -170,8 +185,8 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.UpdateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.UpdateModelResponse, _abc.Awaitable[_models_service_pb2.UpdateModelResponse]]:
-        """Changes what the update mask names.
-        Errors include: version_conflict.
+        """Changes what the update mask names, such as `model.aliases` or `routes`.
+        Errors include: version_conflict, already_exists, failed_precondition (the settings file names it).
         """
 
     @_abc_1.abstractmethod
@@ -180,7 +195,9 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.DeleteModelResponse, _abc.Awaitable[_models_service_pb2.DeleteModelResponse]]:
-        """Deletes a model. Calls that run go on. Idempotent."""
+        """Deletes a model. Calls that run go on. Idempotent.
+        Errors include: version_conflict, failed_precondition (the settings file names it).
+        """
 
     @_abc_1.abstractmethod
     def ListProviders(
@@ -204,8 +221,9 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.CreateProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.CreateProviderResponse, _abc.Awaitable[_models_service_pb2.CreateProviderResponse]]:
-        """Creates a provider.
-        Errors include: already_exists.
+        """Creates a provider. Its address and credential reference are checked by the node that is asked.
+        Errors include: already_exists, idempotency_conflict, failed_precondition (the settings file names it),
+        unsupported_parameter (a credential by value; what is not served yet).
         """
 
     @_abc_1.abstractmethod
@@ -214,8 +232,8 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.UpdateProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.UpdateProviderResponse, _abc.Awaitable[_models_service_pb2.UpdateProviderResponse]]:
-        """Changes what the update mask names. A changed origin of the address drops the credential.
-        Errors include: version_conflict.
+        """Changes what the update mask names. A changed origin of the address drops the credential that is not given anew.
+        Errors include: version_conflict, failed_precondition (the settings file names it).
         """
 
     @_abc_1.abstractmethod
@@ -224,8 +242,8 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.DeleteProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.DeleteProviderResponse, _abc.Awaitable[_models_service_pb2.DeleteProviderResponse]]:
-        """Deletes a provider that no route uses.
-        Errors include: failed_precondition.
+        """Deletes a provider that no route uses. Idempotent.
+        Errors include: version_conflict, failed_precondition (a route uses it, or the settings file names it).
         """
 
     @_abc_1.abstractmethod
