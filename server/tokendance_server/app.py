@@ -35,10 +35,18 @@ from tokendance.gateway.v1 import (
     status_service_pb2,
     status_service_pb2_grpc,
 )
-from tokendance_server.catalogue import build_catalog, build_providers
+from tokendance_server.catalogue import (
+    CatalogueParts,
+    NodeUpstreams,
+    build_providers,
+    check_buildable,
+    open_catalogue,
+    read_layer,
+)
 from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
-from tokendance_server.domain.catalog import Catalog, ProviderConfig
+from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue import Catalogue
 from tokendance_server.domain.changes import Watcher
 from tokendance_server.domain.clock import Clock, SystemClock
 from tokendance_server.domain.completions import Completions
@@ -48,10 +56,8 @@ from tokendance_server.domain.key_verifier import Verifier
 from tokendance_server.domain.keys import Keys
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.secrets import PepperRing
-from tokendance_server.domain.upstream import Upstream
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.listeners import Listener, by_service, is_loopback
-from tokendance_server.providers.kinds import build_upstream
 from tokendance_server.providers.transport import Transport
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
@@ -66,9 +72,9 @@ from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.services.models import ModelsService
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.unimplemented import unimplemented
-from tokendance_server.startup import StartupError
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
+from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.telemetry import Metrics, logger, show_loop_lag
 
 _FIRST_ROTATION_S = 90 * 86_400
@@ -111,6 +117,7 @@ class Server:
         admission: Admission,
         lag: LoopLag,
         watcher: Watcher,
+        catalogue: Catalogue,
         transport: Transport,
         directory: DataDirectory,
         storage: Storage,
@@ -121,6 +128,7 @@ class Server:
         self._admission = admission
         self._lag = lag
         self._watcher = watcher
+        self._catalogue = catalogue
         self._transport = transport
         self._directory = directory
         self._storage = storage
@@ -161,6 +169,7 @@ class Server:
 
     async def start(self) -> None:
         """Follow the changes, and listen. Raises StartupError where an address is taken."""
+        await self._catalogue.start()
         await self._watcher.start()
         for listener in self._listeners:
             await listener.start()
@@ -195,6 +204,7 @@ class Server:
         await self._channel.close()
         self._lag.stop()
         await self._watcher.stop()
+        await self._catalogue.stop()
         await self._transport.close()
         await self._storage.close()
         self._directory.close()
@@ -224,20 +234,18 @@ async def open_server(
         egress = config.egress.policy(loopback_only=loopback_only)
         configured = build_providers(providers, secrets_dir(directory.path), egress)
         _tell_egress(egress, configured)
-        catalog = build_catalog(models, configured, int(clock.now().timestamp()))
+        layer = read_layer(providers, models, clock.now())
         transport = Transport(egress, answer_bytes=config.limits.upstream_answer_bytes)
         undo.push_async_callback(transport.close)
-        completions = Completions(
-            lambda: catalog,
-            _build_upstreams(configured, transport, config.limits.upstream_event_bytes),
-            {one.id: one.public_label for one in configured.values()},
-            clock,
-        )
-        handlers = _register(completions, governance, catalog)
+        upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)
+        check_buildable(configured, upstreams)
+        parts = await open_catalogue(SqlCatalogueStore(storage.database), layer, upstreams, governance.watcher, clock)
+        completions = Completions(lambda: parts.catalogue.serving, clock)
+        handlers = _register(completions, governance, parts)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
-        chain = _chains(config, governance.verifier, admission, catalog, registry)
+        chain = _chains(config, governance.verifier, admission, parts.catalogue, registry)
         # Before the first key is made: certificates that cannot be used must not lose it.
         listeners = _build_listeners(config, directory, handlers, chain, clock)
         server = Server(
@@ -251,6 +259,7 @@ async def open_server(
             admission=admission,
             lag=lag,
             watcher=governance.watcher,
+            catalogue=parts.catalogue,
             transport=transport,
             directory=directory,
             storage=storage,
@@ -267,29 +276,17 @@ def _tell_egress(egress: EgressPolicy, configured: Mapping[str, ProviderConfig])
         logger().info("egress_opened", loopback=egress.allow_loopback, private=networks)
 
 
-def _build_upstreams(
-    configured: Mapping[str, ProviderConfig], transport: Transport, event_bytes: int
-) -> dict[str, Upstream]:
-    upstreams: dict[str, Upstream] = {}
-    for one in configured.values():
-        try:
-            upstreams[one.id] = build_upstream(one, transport, event_bytes=event_bytes)
-        except ValueError as exc:
-            raise StartupError(f"The provider {one.id!r} cannot be used: {exc}.") from exc
-    return upstreams
-
-
 def _register(
-    completions: Completions, governance: Governance, catalog: Catalog
+    completions: Completions, governance: Governance, parts: CatalogueParts
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
     table = MethodTable()
     target: Any = table  # the generated functions ask for a whole server and use only what the table has
     completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
-    # Decorators complete these two where the types cannot see it.
+    # A decorator completes it where the types cannot see it.
     keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
     keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
-    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(catalog), target)  # type: ignore[abstract]
+    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
     for add, file in (
         (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
@@ -304,11 +301,11 @@ def _register(
 
 
 def _chains(
-    config: ServerConfig, verifier: Verifier, admission: Admission, catalog: Catalog, registry: CollectorRegistry
+    config: ServerConfig, verifier: Verifier, admission: Admission, catalogue: Catalogue, registry: CollectorRegistry
 ) -> _MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
-    recorder = Recorder(Metrics(registry), catalog.has)
+    recorder = Recorder(Metrics(registry), catalogue.has)
     validator = protovalidate.Validator()
     limits = config.deadlines
     deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)

@@ -1,97 +1,202 @@
-"""From settings to the catalogue in force: providers with their secrets resolved, models with their routes."""
+"""The catalogue of a node, wired: what its settings name, what its database keeps, and the upstreams of both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tokendance_server.config import ModelSettings, ProviderSettings
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Catalog, Model, ProviderConfig, Route
+from tokendance_server.domain.catalog import Catalog, ProviderConfig, Route
+from tokendance_server.domain.catalogue import Catalogue, SpecError
+from tokendance_server.domain.catalogue_editor import CatalogueEditor
+from tokendance_server.domain.catalogue_entries import CatalogueStore, ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue_layers import DEMO, DEMO_PROVIDER, Layer, model_of
+from tokendance_server.domain.changes import ChangeKind, Watcher
+from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
+from tokendance_server.domain.upstream import Upstream
+from tokendance_server.providers.kinds import KINDS, build_upstream
+from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
+from tokendance_server.providers.transport import Transport
 from tokendance_server.references import resolve
 from tokendance_server.startup import StartupError
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.telemetry import logger
 
-DEMO_PROVIDER = ProviderConfig(id="demo", kind="demo", public_label="Built-in demo")
-DEMO_MODEL = Model(
-    id="demo-echo",
-    routes=(Route(provider="demo", upstream_model="demo-echo"),),
-    display_name="Demo echo",
-    description="Built into the gateway to try it out: repeats what you say, and says that it is a demo.",
-    context_window=128_000,
-    max_output_tokens=16_384,
-    capabilities=(COMPLETIONS, EMBEDDINGS, "tools", "structured_output"),
-)
-"""What a node serves that no provider was configured for."""
+# The fields that may be why an upstream cannot be built, each tried with those before it.
+_DOUBTFUL = ("base_url", "capabilities", "extra_headers", "credential")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueParts:
+    """The catalogue in force, and what changes it."""
+
+    catalogue: Catalogue
+    editor: CatalogueEditor
+
+
+class NodeUpstreams:
+    """Makes upstreams with what this node has: its secrets, its egress policy, its connections.
+
+    Satisfies domain.catalogue.Upstreams. `event_bytes` is the largest event of a stream.
+    """
+
+    def __init__(
+        self, secrets_dir: Path, egress: EgressPolicy, transport: Transport, event_bytes: int = DEFAULT_EVENT_BYTES
+    ) -> None:
+        self._secrets_dir = secrets_dir
+        self._egress = egress
+        self._transport = transport
+        self._event_bytes = event_bytes
+
+    def configure(self, name: str, spec: ProviderSpec) -> ProviderConfig:
+        """Return the provider with its secret resolved. Raises SpecError."""
+        return configure(name, spec, self._secrets_dir, self._egress)
+
+    def build(self, provider: ProviderConfig) -> Upstream:
+        """Return its upstream. Raises SpecError."""
+        try:
+            return self._build(provider)
+        except ValueError as exc:
+            raise SpecError(self._field_at_fault(provider), str(exc)) from exc
+
+    def _build(self, provider: ProviderConfig) -> Upstream:
+        return build_upstream(provider, self._transport, event_bytes=self._event_bytes)
+
+    def _field_at_fault(self, provider: ProviderConfig) -> str:
+        partial = ProviderConfig(provider.id, provider.kind)
+        for field in _DOUBTFUL:
+            partial = dataclasses.replace(partial, **{field: getattr(provider, field)})
+            try:
+                self._build(partial)
+            except ValueError:
+                return field
+        return "kind"
+
+
+async def open_catalogue(
+    store: CatalogueStore, settings: Layer, upstreams: NodeUpstreams, watcher: Watcher, clock: Clock
+) -> CatalogueParts:
+    """Read what is kept and put it in force; the watcher tells of changes. Raises StartupError."""
+    catalogue = Catalogue(store, settings, upstreams, _tell)
+    try:
+        await catalogue.reload()
+    except StoreUnavailableError as exc:
+        raise StartupError(f"The catalogue cannot be read from the database: {exc}.") from exc
+    for kind in (ChangeKind.PROVIDER, ChangeKind.MODEL, ChangeKind.ROUTE):
+        watcher.subscribe(kind, catalogue)
+    return CatalogueParts(catalogue, CatalogueEditor(store, catalogue, upstreams, clock))
+
+
+def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPolicy) -> ProviderConfig:
+    """Return a provider with its secret resolved. Raises SpecError, also for an address that may not be reached."""
+    if spec.kind not in KINDS:
+        raise SpecError("kind", f"there is no kind {spec.kind!r}; known are {', '.join(KINDS)}")
+    try:
+        if spec.base_url:
+            egress.check_url(spec.base_url)
+    except EgressRefusedError as exc:
+        raise SpecError("base_url", str(exc)) from exc
+    try:
+        credential = resolve(spec.credential_reference, secrets_dir)
+    except ValueError as exc:
+        raise SpecError("credential", str(exc)) from exc
+    return ProviderConfig(
+        id=name,
+        kind=spec.kind,
+        base_url=spec.base_url.rstrip("/"),
+        public_label=spec.public_label or name,
+        credential=credential,
+        capabilities=frozenset(spec.capabilities),
+        extra_headers=spec.extra_headers,
+        connect_timeout_s=spec.connect_timeout_s,
+        first_byte_timeout_s=spec.first_byte_timeout_s,
+        idle_timeout_s=spec.idle_timeout_s,
+        total_timeout_s=spec.total_timeout_s,
+    )
 
 
 def build_providers(
     settings: Sequence[ProviderSettings], secrets_dir: Path, egress: EgressPolicy
 ) -> dict[str, ProviderConfig]:
-    """Return the providers by id.
+    """Return the providers of the settings by id.
 
     Raises StartupError naming every reference that cannot be resolved, and every address that may not be reached.
     """
-    if not settings:
-        return {DEMO_PROVIDER.id: DEMO_PROVIDER}
     problems: list[str] = []
     providers: dict[str, ProviderConfig] = {}
     for one in settings:
         if one.name in providers:
             problems.append(f"two providers are named {one.name!r}")
         try:
-            if one.base_url:
-                egress.check_url(one.base_url)
-            credential = resolve(one.credential, secrets_dir)
-        except EgressRefusedError as exc:
-            problems.append(f"provider {one.name!r}: base_url: {exc}")
-            continue
-        except ValueError as exc:
-            problems.append(f"provider {one.name!r}: {exc}")
-            continue
-        providers[one.name] = ProviderConfig(
-            id=one.name,
-            kind=one.kind,
-            base_url=one.base_url.rstrip("/"),
-            public_label=one.public_label or one.name,
-            credential=credential,
-            capabilities=one.capabilities,
-            extra_headers=one.extra_headers,
-            connect_timeout_s=one.connect_timeout_s,
-            first_byte_timeout_s=one.first_byte_timeout_s,
-            idle_timeout_s=one.idle_timeout_s,
-            total_timeout_s=one.total_timeout_s,
-        )
+            providers[one.name] = configure(one.name, _provider_spec(one), secrets_dir, egress)
+        except SpecError as exc:
+            field = "base_url: " if exc.field == "base_url" else ""
+            problems.append(f"provider {one.name!r}: {field}{exc}")
     if problems:
         raise StartupError("The configuration cannot be used: " + "; ".join(problems) + ".")
     return providers
 
 
-def build_catalog(settings: Sequence[ModelSettings], providers: dict[str, ProviderConfig], created: int) -> Catalog:
-    """Return the catalogue. `created` is in seconds since 1970.
+def read_layer(
+    provider_settings: Sequence[ProviderSettings], model_settings: Sequence[ModelSettings], time: datetime
+) -> Layer:
+    """Return what the settings name; models without any provider are those of the built-in demo.
 
     Raises StartupError for a route to a provider that is not there, and for two models of one name.
     """
-    if not settings and DEMO_PROVIDER.id in providers:
-        return Catalog([DEMO_MODEL])
+    providers = {one.name: _provider_spec(one) for one in provider_settings}
+    if model_settings and not providers:
+        providers = {DEMO: DEMO_PROVIDER}
     problems = [
         f"model {model.name!r} has a route to {route.provider!r}, which is no provider"
-        for model in settings
+        for model in model_settings
         for route in model.routes
         if route.provider not in providers
     ]
+    names = [model.name for model in model_settings]
+    problems += [f"two models are named {name!r}" for name in sorted({name for name in names if names.count(name) > 1})]
+    layer = Layer(providers, {one.name: _model_spec(one) for one in model_settings}, time)
+    try:
+        Catalog(map(model_of, layer.model_entries().values()))
+    except ValueError as exc:
+        problems.append(str(exc))
     if problems:
         raise StartupError("The configuration cannot be used: " + "; ".join(problems) + ".")
-    try:
-        return Catalog(_model(one, created) for one in settings)
-    except ValueError as exc:
-        raise StartupError(f"The configuration cannot be used: {exc}.") from exc
+    return layer
 
 
-def _model(one: ModelSettings, created: int) -> Model:
-    return Model(
-        id=one.name,
-        aliases=one.aliases,
+def check_buildable(providers: Mapping[str, ProviderConfig], upstreams: NodeUpstreams) -> None:
+    """Raise StartupError for a provider of the settings whose upstream cannot be built."""
+    for one in providers.values():
+        try:
+            upstreams.build(one)
+        except SpecError as exc:
+            raise StartupError(f"The provider {one.id!r} cannot be used: {exc}.") from exc
+
+
+def _provider_spec(one: ProviderSettings) -> ProviderSpec:
+    return ProviderSpec(
+        kind=one.kind,
+        base_url=one.base_url,
+        public_label=one.public_label,
+        credential_reference=one.credential,
+        capabilities=tuple(sorted(one.capabilities)),
+        extra_headers=one.extra_headers,
+        connect_timeout_s=one.connect_timeout_s,
+        first_byte_timeout_s=one.first_byte_timeout_s,
+        idle_timeout_s=one.idle_timeout_s,
+        total_timeout_s=one.total_timeout_s,
+    )
+
+
+def _model_spec(one: ModelSettings) -> ModelSpec:
+    return ModelSpec(
         routes=tuple(Route(r.provider, r.upstream_model, r.weight, r.priority) for r in one.routes),
+        aliases=one.aliases,
         display_name=one.display_name,
         description=one.description,
         context_window=one.context_window,
@@ -100,5 +205,12 @@ def _model(one: ModelSettings, created: int) -> Model:
         supported_parameters=one.supported_parameters,
         availability_note=one.availability_note,
         owned_by=one.owned_by,
-        created=created,
+        public=True,
     )
+
+
+def _tell(problems: Sequence[str]) -> None:
+    if problems:
+        logger().warning("catalogue_problems", problems=list(problems))
+    else:
+        logger().info("catalogue_whole")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
 from tokendance.ids import new_id
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Catalog, Model, Route
+from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Model, Route
+from tokendance_server.domain.catalogue import Serving
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.upstream import Upstream, UpstreamCall
@@ -36,27 +37,15 @@ class Caller(Protocol):
 
 
 class Completions:
-    """Answers model calls over the upstreams. `catalog` returns the one in force.
+    """Answers model calls over the upstreams of the catalogue in force, which `serving` returns."""
 
-    `upstreams` and `labels` (the names that callers may see) are by provider id.
-    """
-
-    def __init__(
-        self,
-        catalog: Callable[[], Catalog],
-        upstreams: Mapping[str, Upstream],
-        labels: Mapping[str, str],
-        clock: Clock,
-    ) -> None:
-        self._catalog = catalog
-        self._upstreams = upstreams
-        self._labels = labels
+    def __init__(self, serving: Callable[[], Serving], clock: Clock) -> None:
+        self._serving = serving
         self._clock = clock
 
     async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
         """Answer in one message. Raises the errors of the model, request and provider families."""
-        model, route = self._choose(request.model, COMPLETIONS, caller)
-        upstream = self._upstreams[route.provider]
+        model, route, upstream = self._choose(self._serving(), request.model, COMPLETIONS, caller)
         warnings = upstream.warnings(request)
         asked = _now()
         try:
@@ -71,8 +60,7 @@ class Completions:
 
     async def stream(self, request: completion_pb2.CompletionRequest, caller: Caller) -> AsyncIterator[Events]:
         """Answer as batches of events: Started first, Finished last. Raises as `create`, before or midway."""
-        model, route = self._choose(request.model, COMPLETIONS, caller)
-        upstream = self._upstreams[route.provider]
+        model, route, upstream = self._choose(self._serving(), request.model, COMPLETIONS, caller)
         warnings = upstream.warnings(request)
         asked = _now()
         async with aclosing(upstream.stream(request, _call(route, caller))) as batches:  # type: ignore[type-var]
@@ -94,10 +82,10 @@ class Completions:
 
     async def embed(self, request: completion_pb2.EmbeddingsRequest, caller: Caller) -> completion_pb2.Embeddings:
         """Turn texts into vectors. Raises the errors of the model, request and provider families."""
-        model, route = self._choose(request.model, EMBEDDINGS, caller)
+        model, route, upstream = self._choose(self._serving(), request.model, EMBEDDINGS, caller)
         asked = _now()
         try:
-            embeddings = await self._upstreams[route.provider].embed(request, _call(route, caller))
+            embeddings = await upstream.embed(request, _call(route, caller))
         finally:
             caller.upstream_s += _now() - asked
         embeddings.model = model.id
@@ -108,8 +96,9 @@ class Completions:
     ) -> completions_service_pb2.ExplainCompletionResponse:
         """Tell what would happen to a call, and call nobody. A refusal is part of the answer, not an error."""
         answer = completions_service_pb2.ExplainCompletionResponse()
+        serving = self._serving()
         try:
-            model, chosen = self._choose(request.model, COMPLETIONS, caller)
+            model, chosen, _ = self._choose(serving, request.model, COMPLETIONS, caller)
         except GatewayError as refusal:
             answer.reason = refusal.reason
             answer.message = refusal.message
@@ -117,20 +106,21 @@ class Completions:
         answer.model = model.id
         answer.admitted = True
         for route in _in_order(model):
-            explained = answer.routes.add(provider=self._labels[route.provider], chosen=route is chosen)
+            explained = answer.routes.add(provider=serving.labels[route.provider], chosen=route is chosen)
             if route is not chosen:
                 explained.skipped_because = "Another route of the model comes first."
             try:
-                explained.warnings.extend(self._upstreams[route.provider].warnings(request))
+                explained.warnings.extend(serving.upstreams[route.provider].warnings(request))
             except GatewayError as refusal:
                 explained.skipped_because = refusal.message
                 if route is chosen:
                     answer.admitted, answer.reason, answer.message = False, refusal.reason, refusal.message
         return answer
 
-    def _choose(self, name: str, capability: str, caller: Caller) -> tuple[Model, Route]:
+    @staticmethod
+    def _choose(serving: Serving, name: str, capability: str, caller: Caller) -> tuple[Model, Route, Upstream]:
         caller.model = name
-        model = self._catalog().find(name, caller.identity)
+        model = serving.catalog.find(name, caller.identity)
         caller.model = model.id
         if capability not in model.capabilities:
             raise GatewayError(
@@ -140,7 +130,8 @@ class Completions:
                 metadata={"model": model.id, "capability": capability},
                 origin="caller",
             )
-        return model, _in_order(model)[0]
+        route = _in_order(model)[0]
+        return model, route, serving.upstreams[route.provider]
 
     def _begin(
         self, event: completion_pb2.CompletionEvent, model: Model, warnings: Sequence[completion_pb2.Warning]

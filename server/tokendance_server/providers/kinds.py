@@ -10,6 +10,8 @@ from tokendance_server.providers.relay import HttpUpstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 from tokendance_server.providers.transport import Transport
 
+KINDS = ("openai", "demo")
+
 
 def build_upstream(
     provider: ProviderConfig, transport: Transport, *, event_bytes: int = DEFAULT_EVENT_BYTES
@@ -24,4 +26,4 @@ def build_upstream(
     if provider.kind == "openai":
         codec = OpenAICodec(provider.capabilities, event_bytes=event_bytes)
         return HttpUpstream(codec, transport, provider)
-    raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are 'openai' and 'demo'")
+    raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are {', '.join(KINDS)}")

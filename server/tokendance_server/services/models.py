@@ -1,70 +1,120 @@
-"""The Models servicer: the public view of the catalogue."""
+"""The Models servicer: decode, one call of the domain, encode."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import grpc.aio
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import completion_pb2, errors_pb2
+from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance.gateway.v1 import models_service_pb2_grpc as pb_grpc
-from tokendance_server.domain.catalog import EMBEDDINGS, Catalog, Model
+from tokendance_server.domain.catalogue import Catalogue
+from tokendance_server.domain.catalogue_editor import CatalogueEditor
+from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.services.call import call_of
-from tokendance_server.services.unimplemented import refuse_rest
+from tokendance_server.services.catalogue_messages import (
+    model_changes,
+    model_config_message,
+    model_id,
+    model_id_of,
+    model_message,
+    new_model,
+    new_provider,
+    provider_changes,
+    provider_id,
+    provider_message,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Thing = TypeVar("Thing")
 _PAGE_SIZE = 1000
-_CAPABILITIES = {
-    name.removeprefix("MODEL_CAPABILITY_").lower(): number for name, number in pb.ModelCapability.items() if number
-}
+_ADMIN_PAGE_SIZE = 100
 
 
-@refuse_rest(pb.DESCRIPTOR.services_by_name["ModelsService"])
 class ModelsService(pb_grpc.ModelsServiceServicer):
-    """Serves the public view of the catalogue in force. The administrator's view comes with its own RPCs."""
+    """Serves the public view of the catalogue in force, and the administrators' view of what is kept."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalogue: Catalogue, editor: CatalogueEditor) -> None:
+        self._catalogue = catalogue
+        self._editor = editor
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        """List the models that the caller may call."""
-        models = self._catalog.visible_to(call_of(context).identity)
-        after = _decode_token(request.page_token)
-        rest = [model for model in models if model.id > after]
-        page = rest[: request.page_size or _PAGE_SIZE]
-        token = _encode_token(page[-1].id) if len(page) < len(rest) else ""
-        return pb.ListModelsResponse(models=[to_proto(model) for model in page], next_page_token=token)
+        models = self._catalogue.serving.catalog.visible_to(call_of(context).identity)
+        page, token = _page(models, lambda model: model.id, request.page_token, request.page_size or _PAGE_SIZE)
+        return pb.ListModelsResponse(models=map(model_message, page), next_page_token=token)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        """Return one model by name or alias."""
-        model = self._catalog.find(request.name.removeprefix("models/"), call_of(context).identity)
-        return pb.GetModelResponse(model=to_proto(model))
+        model = self._catalogue.serving.catalog.find(model_id(request.name), call_of(context).identity)
+        return pb.GetModelResponse(model=model_message(model))
+
+    async def ListModelConfigs(
+        self, request: pb.ListModelConfigsRequest, context: Context
+    ) -> pb.ListModelConfigsResponse:
+        entries, version = await self._editor.models()
+        size = request.page_size or _ADMIN_PAGE_SIZE
+        page, token = _page(entries, lambda entry: entry.name, request.page_token, size)
+        return pb.ListModelConfigsResponse(
+            model_configs=map(model_config_message, page), next_page_token=token, catalog_version=version
+        )
+
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
+        name, spec = model_id_of(request.model_config), new_model(request.model_config)
+        entry = await self._editor.create_model(name, spec, request.request_id)
+        return pb.CreateModelResponse(model_config=model_config_message(entry))
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
+        wanted = request.model_config
+        changes = model_changes(wanted, request.update_mask.paths)
+        entry = await self._editor.update_model(model_id_of(wanted), changes, wanted.etag)
+        return pb.UpdateModelResponse(model_config=model_config_message(entry))
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
+        await self._editor.delete_model(model_id(request.name), request.etag)
+        return pb.DeleteModelResponse()
+
+    async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
+        entries = await self._editor.providers()
+        size = request.page_size or _ADMIN_PAGE_SIZE
+        page, token = _page(entries, lambda entry: entry.name, request.page_token, size)
+        return pb.ListProvidersResponse(providers=map(provider_message, page), next_page_token=token)
+
+    async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
+        entry = await self._editor.provider(provider_id(request.name))
+        return pb.GetProviderResponse(provider=provider_message(entry))
+
+    async def CreateProvider(self, request: pb.CreateProviderRequest, context: Context) -> pb.CreateProviderResponse:
+        name, spec = provider_id(request.provider.name), new_provider(request.provider)
+        entry = await self._editor.create_provider(name, spec, request.request_id)
+        return pb.CreateProviderResponse(provider=provider_message(entry))
+
+    async def UpdateProvider(self, request: pb.UpdateProviderRequest, context: Context) -> pb.UpdateProviderResponse:
+        wanted = request.provider
+        changes = provider_changes(wanted, request.update_mask.paths)
+        entry = await self._editor.update_provider(provider_id(wanted.name), changes, wanted.etag)
+        return pb.UpdateProviderResponse(provider=provider_message(entry))
+
+    async def DeleteProvider(self, request: pb.DeleteProviderRequest, context: Context) -> pb.DeleteProviderResponse:
+        await self._editor.delete_provider(provider_id(request.name), request.etag)
+        return pb.DeleteProviderResponse()
+
+    async def DiscoverModels(self, request: pb.DiscoverModelsRequest, context: Context) -> pb.DiscoverModelsResponse:
+        call = call_of(context)
+        upstream = self._catalogue.upstream_of(provider_id(request.provider))
+        asked = UpstreamCall(model="", deadline=call.deadline, request_id=call.request_id)
+        return pb.DiscoverModelsResponse(upstream_models=await upstream.discover(asked))
 
 
-def to_proto(model: Model) -> pb.Model:
-    """Return the public view of a model."""
-    embeds_only = model.capabilities == (EMBEDDINGS,)
-    view = pb.Model(
-        name=f"models/{model.id}",
-        id=model.id,
-        aliases=model.aliases,
-        display_name=model.display_name or model.id,
-        description=model.description,
-        context_window=model.context_window,
-        max_output_tokens=model.max_output_tokens,
-        input_modalities=[completion_pb2.MODALITY_TEXT],
-        output_modalities=[] if embeds_only else [completion_pb2.MODALITY_TEXT],
-        capabilities=[_CAPABILITIES[capability] for capability in model.capabilities],
-        supported_parameters=model.supported_parameters,
-        availability_note=model.availability_note,
-        owned_by=model.owned_by,
-    )
-    view.create_time.FromSeconds(model.created)
-    return view
+def _page(things: Sequence[Thing], place: Callable[[Thing], str], token: str, size: int) -> tuple[list[Thing], str]:
+    """Return a page of things that are in the order of their places, and the token of the next page, or none."""
+    after = _decode_token(token)
+    rest = [thing for thing in things if place(thing) > after]
+    page = rest[:size]
+    return page, _encode_token(place(page[-1])) if len(page) < len(rest) else ""
 
 
 def _encode_token(last_id: str) -> str:

@@ -1,0 +1,141 @@
+"""What a provider and a model of the catalogue must be; refusals name the field in the caller's own request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS
+from tokendance_server.domain.catalogue import SpecError
+from tokendance_server.domain.catalogue_entries import Entry, ModelSpec, ProviderSpec
+from tokendance_server.domain.key_rules import invalid
+
+PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,256}")
+CAPABILITIES = (COMPLETIONS, EMBEDDINGS, "tools", "structured_output", "reasoning")
+
+_MODEL = "model_config.model"
+_MOST_ALIASES = 100
+_MOST_ROUTES = 100
+_MOST_HEADERS = 50
+_MOST_S = 86_400
+# A secret in one of these would be shown to every administrator, and be kept as it is.
+_CREDENTIAL_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie"}
+)
+_TEXTS: Mapping[str, int] = {"display_name": 200, "description": 4000, "availability_note": 1000, "owned_by": 100}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def check_provider_name(name: str) -> None:
+    """Raise invalid_request for a name that no provider can have."""
+    if not PROVIDER_NAME.fullmatch(name):
+        raise invalid(
+            "provider.name",
+            "must be providers/{provider}: at most 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
+        )
+
+
+def check_model_name(name: str) -> None:
+    """Raise invalid_request for a name that no model can have."""
+    if not MODEL_NAME.fullmatch(name):
+        raise invalid(f"{_MODEL}.name", "must be models/{model}: 1 to 256 characters without spaces")
+
+
+def check_provider(spec: ProviderSpec) -> None:
+    """Raise invalid_request for what can be seen without asking the node: lengths, times, headers, references."""
+    _check_text("provider.public_label", spec.public_label, 100)
+    if spec.kind == "demo" and (spec.base_url or spec.credential_reference):
+        raise invalid("provider.base_url", "must be empty for the built-in demo, and so must its credential")
+    if spec.credential_reference and not spec.credential_reference.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
+        # Not repeated: it may be the key itself.
+        raise invalid(
+            "provider.credential_reference", "must be env:TOKENDANCE_PROVIDER_… or file:…, never the credential itself"
+        )
+    for name in ("connect_timeout", "first_byte_timeout", "idle_timeout"):
+        if not 0 < getattr(spec, f"{name}_s") <= _MOST_S:
+            raise invalid(f"provider.{name}", f"must be more than 0 and at most {_MOST_S} s")
+    if len(spec.extra_headers) > _MOST_HEADERS:
+        raise invalid("provider.extra_headers", f"must be at most {_MOST_HEADERS}")
+    for name in spec.extra_headers:
+        if name.lower() in _CREDENTIAL_HEADERS:
+            raise invalid("provider.extra_headers", f"must hold no secret, as {name.lower()} does; use a credential")
+
+
+def refuse_spec(error: SpecError) -> GatewayError:
+    """Return the refusal of a provider that this node cannot build as it is written."""
+    field = {"credential": "credential_reference"}.get(error.field, error.field)
+    return invalid(f"provider.{field}", f"cannot be used: {error}")
+
+
+def check_model(name: str, spec: ModelSpec, providers: Iterable[str]) -> None:
+    """Raise invalid_request for a model that cannot be; `providers` are those that a route may lead to."""
+    for field, length in _TEXTS.items():
+        _check_text(f"{_MODEL}.{field}", getattr(spec, field), length)
+    for field in ("context_window", "max_output_tokens"):
+        count = getattr(spec, field)
+        if count is not None and count < 1:
+            raise invalid(f"{_MODEL}.{field}", "must be 1 or more, or left out")
+    if len(spec.aliases) > _MOST_ALIASES:
+        raise invalid(f"{_MODEL}.aliases", f"must be at most {_MOST_ALIASES}")
+    for number, alias in enumerate(spec.aliases):
+        if not MODEL_NAME.fullmatch(alias):
+            raise invalid(f"{_MODEL}.aliases[{number}]", "must be 1 to 256 characters without spaces")
+        if alias == name or alias in spec.aliases[:number]:
+            raise invalid(f"{_MODEL}.aliases[{number}]", f"repeats the name {alias!r}")
+    if not {COMPLETIONS, EMBEDDINGS} & {*spec.capabilities}:
+        raise invalid(f"{_MODEL}.capabilities", f"must name {COMPLETIONS} or {EMBEDDINGS}")
+    _check_routes(spec, {*providers})
+
+
+def check_names_free(name: str, spec: ModelSpec, others: Callable[[], Iterator[tuple[str, Entry[ModelSpec]]]]) -> None:
+    """Raise already_exists where another model has the name or an alias; `others` yields every model."""
+    wanted = {name: f"{_MODEL}.name"} | {alias: f"{_MODEL}.aliases[{n}]" for n, alias in enumerate(spec.aliases)}
+    for other, entry in others():
+        if other == name:
+            continue
+        for taken in (other, *entry.spec.aliases):
+            if taken in wanted:
+                raise GatewayError(
+                    errors_pb2.ERROR_REASON_ALREADY_EXISTS,
+                    f"The name {taken!r} belongs to the model {other!r}; choose another, or take it from there first.",
+                    param=wanted[taken],
+                    metadata={"name": taken, "model": other},
+                    origin="caller",
+                )
+
+
+def origin_of(base_url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address that the egress policy has let pass."""
+    parts = urlsplit(base_url)
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(scheme)
+
+
+def _check_routes(spec: ModelSpec, providers: set[str]) -> None:
+    if not 1 <= len(spec.routes) <= _MOST_ROUTES:
+        raise invalid("model_config.routes", f"must be 1 to {_MOST_ROUTES}")
+    for number, route in enumerate(spec.routes):
+        where = f"model_config.routes[{number}]"
+        if route.provider not in providers:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST,
+                f"There is no provider {route.provider!r}; create it first.",
+                param=f"{where}.provider",
+                metadata={"provider": route.provider},
+                origin="caller",
+            )
+        if not MODEL_NAME.fullmatch(route.upstream_model):
+            raise invalid(f"{where}.upstream_model", "must be 1 to 256 characters without spaces")
+        if not 1 <= route.weight <= 1000:
+            raise invalid(f"{where}.weight", "must be 1 to 1,000")
+        if not 0 <= route.priority <= 1000:
+            raise invalid(f"{where}.priority", "must be 0 to 1,000")
+
+
+def _check_text(param: str, text: str, length: int) -> None:
+    if len(text) > length or _CONTROL.search(text):
+        raise invalid(param, f"must be at most {length} characters without control characters")

@@ -1,0 +1,290 @@
+"""Providers and models as messages: from a request to what is kept, and from what is kept to what callers see.
+
+What the schema has and this version does not serve yet is refused by name, never kept without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completion_pb2, errors_pb2
+from tokendance.gateway.v1 import models_service_pb2 as pb
+from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Model, Route
+from tokendance_server.domain.catalogue_entries import Entry, ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue_layers import model_of
+
+_CAPABILITIES = {
+    name.removeprefix("MODEL_CAPABILITY_").lower(): number for name, number in pb.ModelCapability.items() if number
+}
+_CAPABILITY_NAMES = {number: name for name, number in _CAPABILITIES.items()}
+
+_PROVIDER_FIELDS = {
+    "public_label": "public_label",
+    "kind": "kind",
+    "base_url": "base_url",
+    "credential_reference": "credential_reference",
+    "capabilities": "capabilities",
+    "extra_headers": "extra_headers",
+    "connect_timeout": "connect_timeout_s",
+    "first_byte_timeout": "first_byte_timeout_s",
+    "idle_timeout": "idle_timeout_s",
+}
+_MODEL_FIELDS = {
+    "routes": "routes",
+    "visibility": "public",
+    "model.aliases": "aliases",
+    "model.display_name": "display_name",
+    "model.description": "description",
+    "model.context_window": "context_window",
+    "model.max_output_tokens": "max_output_tokens",
+    "model.capabilities": "capabilities",
+    "model.supported_parameters": "supported_parameters",
+    "model.availability_note": "availability_note",
+    "model.owned_by": "owned_by",
+}
+"""The paths of an update mask, and the field of the spec that each names."""
+
+_LATER_OF_PROVIDER = ("proxy_url", "ca_bundle_pem")
+_LATER_OF_CONFIG = ("organizations", "fallback_models")
+_LATER_OF_MODEL = ("input_modalities", "output_modalities", "deprecate_time", "successor", "prices")
+_LATER_OF_ROUTE = (
+    "tags",
+    "default_parameters_json",
+    "forced_parameters_json",
+    "max_concurrent_requests",
+    "max_requests_per_minute",
+    "max_tokens_per_minute",
+)
+
+
+def provider_id(name: str) -> str:
+    """Return the id in `providers/{provider}`, or in the id alone."""
+    return name.removeprefix("providers/")
+
+
+def model_id(name: str) -> str:
+    """Return the id in `models/{model}`, or in the id alone."""
+    return name.removeprefix("models/")
+
+
+def provider_message(entry: Entry[ProviderSpec]) -> pb.Provider:
+    """Return a provider as administrators see it: the credential by reference, if at all."""
+    spec = entry.spec
+    return pb.Provider(
+        name=f"providers/{entry.name}",
+        public_label=spec.public_label,
+        kind=spec.kind,
+        base_url=spec.base_url,
+        credential_reference=spec.credential_reference,
+        has_credential=bool(spec.credential_reference),
+        capabilities=spec.capabilities,
+        extra_headers=spec.extra_headers,
+        connect_timeout=_duration(spec.connect_timeout_s),
+        first_byte_timeout=_duration(spec.first_byte_timeout_s),
+        idle_timeout=_duration(spec.idle_timeout_s),
+        etag=entry.etag,
+        read_only=entry.read_only,
+    )
+
+
+def model_config_message(entry: Entry[ModelSpec]) -> pb.ModelConfig:
+    """Return a model as administrators see it, with its routes."""
+    model = model_message(model_of(entry))
+    model.display_name = entry.spec.display_name
+    return pb.ModelConfig(
+        model=model,
+        routes=[
+            pb.Route(
+                provider=f"providers/{route.provider}",
+                upstream_model=route.upstream_model,
+                weight=route.weight,
+                priority=route.priority,
+            )
+            for route in entry.spec.routes
+        ],
+        visibility=pb.MODEL_VISIBILITY_PUBLIC if entry.spec.public else pb.MODEL_VISIBILITY_INTERNAL,
+        etag=entry.etag,
+        read_only=entry.read_only,
+    )
+
+
+def model_message(model: Model) -> pb.Model:
+    """Return the public view of a model."""
+    embeds_only = model.capabilities == (EMBEDDINGS,)
+    view = pb.Model(
+        name=f"models/{model.id}",
+        id=model.id,
+        aliases=model.aliases,
+        display_name=model.display_name or model.id,
+        description=model.description,
+        context_window=model.context_window,
+        max_output_tokens=model.max_output_tokens,
+        input_modalities=[completion_pb2.MODALITY_TEXT],
+        output_modalities=[] if embeds_only else [completion_pb2.MODALITY_TEXT],
+        capabilities=[_CAPABILITIES[capability] for capability in model.capabilities],
+        supported_parameters=model.supported_parameters,
+        availability_note=model.availability_note,
+        owned_by=model.owned_by,
+    )
+    view.create_time.FromSeconds(model.created)
+    return view
+
+
+def new_provider(message: pb.Provider) -> ProviderSpec:
+    """Return what a provider is to be. Raises for what the gateway sets, and for what it does not serve yet."""
+    _refuse_set(message, ("has_credential", "etag", "read_only"), "provider")
+    return _provider_spec(message)
+
+
+def new_model(message: pb.ModelConfig) -> ModelSpec:
+    """Return what a model is to be. Raises for what the gateway sets, and for what it does not serve yet."""
+    _refuse_set(message, ("etag", "read_only"), "model_config")
+    _refuse_set(message.model, ("create_time",), "model_config.model")
+    _refuse_later(message.model, _LATER_OF_MODEL, "model_config.model")
+    return _model_spec(message)
+
+
+def model_id_of(message: pb.ModelConfig) -> str:
+    """Return the id that a model is to have, given as its name, its id, or both. Raises invalid_request."""
+    given = {model_id(message.model.name), message.model.id} - {""}
+    if len(given) > 1:
+        raise _invalid("model_config.model.id", "must be the same as in model_config.model.name, or left out")
+    return given.pop() if given else ""
+
+
+def provider_changes(message: pb.Provider, paths: Iterable[str]) -> dict[str, Any]:
+    """Return the new values by the field of ProviderSpec. Raises for a path that cannot be changed."""
+    fields = _fields(paths, _PROVIDER_FIELDS, ("credential", *_LATER_OF_PROVIDER))
+    spec = _provider_spec(message)
+    return {field: getattr(spec, field) for field in fields}
+
+
+def model_changes(message: pb.ModelConfig, paths: Iterable[str]) -> dict[str, Any]:
+    """Return the new values by the field of ModelSpec. Raises for a path that cannot be changed."""
+    later = (*_LATER_OF_CONFIG, *(f"model.{name}" for name in _LATER_OF_MODEL))
+    fields = _fields(paths, _MODEL_FIELDS, later)
+    spec = _model_spec(message)
+    return {field: getattr(spec, field) for field in fields}
+
+
+def _provider_spec(message: pb.Provider) -> ProviderSpec:
+    if message.credential:
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
+            "Sealed credentials come with a later version; use a reference in credential_reference.",
+            param="provider.credential",
+            metadata={"param": "provider.credential"},
+            origin="caller",
+        )
+    _refuse_later(message, _LATER_OF_PROVIDER, "provider")
+    times = {
+        f"{name}_s": _seconds(getattr(message, name))
+        for name in ("connect_timeout", "first_byte_timeout", "idle_timeout")
+        if message.HasField(name)
+    }
+    return ProviderSpec(
+        kind=message.kind,
+        base_url=message.base_url.rstrip("/"),
+        public_label=message.public_label,
+        credential_reference=message.credential_reference,
+        capabilities=tuple(sorted(set(message.capabilities))),
+        extra_headers=dict(sorted(message.extra_headers.items())),
+        **times,
+    )
+
+
+def _model_spec(message: pb.ModelConfig) -> ModelSpec:
+    _refuse_later(message, _LATER_OF_CONFIG, "model_config")
+    if message.visibility == pb.MODEL_VISIBILITY_ORGANIZATIONS:
+        raise _later("model_config.visibility")
+    model = message.model
+    return ModelSpec(
+        routes=tuple(_route(route, f"model_config.routes[{number}]") for number, route in enumerate(message.routes)),
+        aliases=tuple(model.aliases),
+        display_name=model.display_name,
+        description=model.description,
+        context_window=model.context_window if model.HasField("context_window") else None,
+        max_output_tokens=model.max_output_tokens if model.HasField("max_output_tokens") else None,
+        supported_parameters=tuple(model.supported_parameters),
+        availability_note=model.availability_note,
+        public=message.visibility == pb.MODEL_VISIBILITY_PUBLIC,
+        capabilities=_capabilities(model.capabilities) or (COMPLETIONS,),
+        owned_by=model.owned_by or "tokendance",
+    )
+
+
+def _capabilities(numbers: Iterable[pb.ModelCapability.ValueType]) -> tuple[str, ...]:
+    names = []
+    for place, number in enumerate(numbers):
+        if number not in _CAPABILITY_NAMES:
+            raise _invalid(f"model_config.model.capabilities[{place}]", "is no capability that this version knows")
+        names.append(_CAPABILITY_NAMES[number])
+    return tuple(dict.fromkeys(names))
+
+
+def _route(message: pb.Route, where: str) -> Route:
+    _refuse_later(message, _LATER_OF_ROUTE, where)
+    return Route(provider_id(message.provider), message.upstream_model, message.weight or 1, message.priority)
+
+
+def _fields(paths: Iterable[str], known: Mapping[str, str], later: Iterable[str]) -> list[str]:
+    found = []
+    for path in paths:
+        if path in later:
+            raise _later(path)
+        if path not in known:
+            shown = path[:100]
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST,
+                f"update_mask names {shown!r}, which cannot be changed; it may name {', '.join(known)}.",
+                param="update_mask",
+                metadata={"path": shown},
+                origin="caller",
+            )
+        found.append(known[path])
+    if not found:
+        raise _invalid("update_mask", "must name what to change")
+    return found
+
+
+def _refuse_set(message: Message, names: Iterable[str], where: str) -> None:
+    given = {field.name for field, _ in message.ListFields()}
+    for name in names:
+        if name in given:
+            raise _invalid(f"{where}.{name}", "is set by the gateway; leave it out")
+
+
+def _refuse_later(message: Message, names: Iterable[str], where: str) -> None:
+    given = {field.name for field, _ in message.ListFields()}
+    for name in names:
+        if name in given:
+            raise _later(f"{where}.{name}")
+
+
+def _later(param: str) -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
+        f"{param} is not served by this version of the gateway; leave it out.",
+        param=param,
+        metadata={"param": param},
+        origin="caller",
+    )
+
+
+def _invalid(param: str, must: str) -> GatewayError:
+    return GatewayError(errors_pb2.ERROR_REASON_INVALID_REQUEST, f"{param} {must}.", param=param, origin="caller")
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1_000) * 1_000_000)
+    return duration
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
