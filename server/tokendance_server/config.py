@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +27,9 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256
 Identity = Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]+(\.[a-z0-9_-]+)*|[a-z][a-z0-9+.-]*:[!-~]+)$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MiB = 1024 * 1024
+_DATABASE_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|/[^@:]+)(?::[0-9]{1,5})?")
+# No at sign: one would come of a password with a slash in it, and the name is shown.
+_DATABASE_NAME = re.compile(r"/[^/@]+")
 
 
 class Settings(BaseModel):
@@ -247,11 +251,13 @@ def check_database_url(url: str) -> None:
     form = "postgresql://USER:PASSWORD@HOST:PORT/NAME"
     try:
         parts = urlsplit(url)
-        port = parts.port
-        host = parts.hostname or parse_qs(parts.query).get("host")
     except ValueError:
-        raise ValueError(f"a database is given as {form}; in a password / is written %2F, and @ is %40") from None
+        parts = urlsplit("postgresql:")
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError(f"a database is given as {form}; without the setting the node keeps a SQLite file")
-    if not host or port == 0 or len(parts.path) < 2 or parts.fragment:
-        raise ValueError(f"a database is given as {form}; the host or the name is missing, or a / # ? is not escaped")
+    hosts = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", [""])[0]
+    if not all(map(_DATABASE_HOST.fullmatch, hosts.split(","))) or not _DATABASE_NAME.fullmatch(parts.path):
+        raise ValueError(
+            f"a database is given as {form}; the host or the name is missing, or the password holds one of / ? # @, "
+            "which are written %2F %3F %23 %40"
+        )
