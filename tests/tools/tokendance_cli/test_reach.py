@@ -1,7 +1,5 @@
 """Why an address cannot be reached, with real sockets that behave badly."""
 
-import datetime
-import ipaddress
 import socket
 import ssl
 import threading
@@ -10,9 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.tools.tokendance_cli.certificates import write_certificate
 from tests.tools.tokendance_cli.conftest import Run
 
 from tokendance_cli.reach import Trouble, explain
@@ -146,7 +142,7 @@ def test_certificates_that_are_not_trusted(
     words: str,
 ) -> None:
     """An unknown issuer, an expired one, one from the future and another address each have their advice."""
-    file = _certificate(tmp_path, name, days)
+    file = write_certificate(tmp_path, name, days)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -183,28 +179,3 @@ def test_a_name_that_is_not_known(run: Run) -> None:
     )  # fmt: skip
     assert told.returncode == 3
     assert "its name is not known (gateway.invalid)" in told.stderr
-
-
-def _certificate(folder: Path, address: str, days: tuple[int, int]) -> Path:
-    """Writes key and certificate of a server that is its own issuer, valid from one day until another."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a server of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(days=days[0]))
-        .not_valid_after(now + datetime.timedelta(days=days[1]))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "server.pem"
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,12 @@ def inspect_listeners(settings: GatewaySettings, role: Role) -> Iterator[Row]:
 
 def _doors(settings: GatewaySettings, role: Role) -> Iterator[_Door]:
     server, facade = settings.server, settings.facade
-    yield _Door("REST", "--http", facade.http if role is not Role.SERVER else "")
+    tls = facade.tls.files() if facade.tls else None
+    yield _Door("REST", "--http", facade.http if role is not Role.SERVER else "", tls)
     yield _Door("internal", "--internal", facade.internal)
     if role is not Role.FACADE:
-        yield _Door("gRPC", "--grpc", server.grpc, server.tls.files() if server.tls else None)
+        tls = server.tls.files() if server.tls else None
+        yield _Door("gRPC", "--grpc", server.grpc, tls)
         tls = server.facade_tls.files() if server.facade_tls else None
         yield _Door("gRPC for facades", "server.facade_grpc", server.facade_grpc, tls)
 
@@ -90,11 +93,18 @@ def inspect_server(settings: GatewaySettings) -> Row:
         if path.is_socket():
             return Row("server", State.ON, target)
         return Row("server", State.LIMITED, f"{target} is not there: the facade waits for it", "start the server")
-    if is_local(target):
-        return Row("server", State.ON, target)
-    return Row(
-        "server", State.INSECURE, f"{target}: keys and prompts go there without TLS", "use a Unix socket, or a tunnel"
-    )
+    tls = None if settings.facade.server_tls is None else settings.facade.server_tls.files()
+    if tls is None:
+        # Beyond this machine the settings themselves ask for certificates.
+        return Row("server", State.ON, f"{target}, without TLS on this machine")
+    unusable = tls.problems()
+    if unusable:
+        return Row("server", State.PROBLEM, "; ".join(unusable), "see [facade.server_tls]")
+    if mode := open_to_others(tls.key):
+        return Row(
+            "server", State.INSECURE, f"its key {tls.key} is open to others ({mode:04o})", f"chmod 600 {tls.key}"
+        )
+    return Row("server", State.ON, f"{target}, with TLS and a certificate of this facade")
 
 
 def inspect_proxies(config: FacadeConfig) -> Row:
@@ -124,6 +134,12 @@ def inspect_cors(config: FacadeConfig) -> Row:
     return Row("CORS", State.ON, ", ".join(config.cors_origins))
 
 
+def open_to_others(file: Path) -> int:
+    """Return the mode of a file that others may read or change, else 0."""
+    mode = stat.S_IMODE(file.stat().st_mode)
+    return mode if mode & (stat.S_IRWXG | stat.S_IRWXO) else 0
+
+
 def is_running(data_dir: Path) -> bool:
     """Tell whether a node answers on the administration socket of a data directory."""
     with socket.socket(socket.AF_UNIX) as probe:
@@ -139,10 +155,13 @@ _TAKEN = "the address is taken"
 
 
 def _reached_by(door: _Door) -> Row:
-    if is_local(door.address):
-        return Row(door.part, State.ON, f"{door.address}, for this machine only")
+    if door.tls is not None and (mode := open_to_others(door.tls.key)):
+        told = f"{door.address}: its key {door.tls.key} is open to others ({mode:04o})"
+        return Row(door.part, State.INSECURE, told, f"chmod 600 {door.tls.key}")
     if door.tls is not None:
         return Row(door.part, State.ON, f"{door.address}, with TLS")
+    if is_local(door.address):
+        return Row(door.part, State.ON, f"{door.address}, for this machine only")
     if door.part == "internal":
         return Row(
             door.part,
@@ -154,7 +173,7 @@ def _reached_by(door: _Door) -> Row:
         door.part,
         State.INSECURE,
         f"{door.address}: without TLS, keys and prompts can be read on the way",
-        "put a TLS proxy before it, or listen on 127.0.0.1",
+        "give it a certificate, put a TLS proxy before it, or listen on 127.0.0.1",
     )
 
 

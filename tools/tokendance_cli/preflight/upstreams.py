@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from tokendance_cli.announcement import is_local
 from tokendance_cli.node import Role, is_loopback_only
+from tokendance_cli.preflight.doors import open_to_others
 from tokendance_cli.preflight.row import Row, State
 from tokendance_cli.settings import GatewaySettings
 from tokendance_server.catalogue import build_providers
@@ -97,8 +97,7 @@ def _provider(part: str, one: ProviderSettings, settings: GatewaySettings, polic
         return Row(part, State.PROBLEM, str(error))
     told = f"{one.kind} at {one.base_url}, {f'key from {one.credential}' if one.credential else 'without a key'}"
     file = secrets / one.credential.removeprefix("file:")
-    if one.credential.startswith("file:") and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        mode = stat.S_IMODE(file.stat().st_mode)
+    if one.credential.startswith("file:") and (mode := open_to_others(file)):
         return Row(part, State.INSECURE, f"{told}; {file} is open to others ({mode:04o})", f"chmod 600 {file}")
     if urlsplit(one.base_url).scheme == "http" and not is_local(one.base_url):
         return Row(part, State.INSECURE, f"{told}; without TLS", "write https://")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tools.tokendance_cli.certificates import write_certificate
 
 from tokendance_cli.node import Role
 from tokendance_cli.preflight import inspect
@@ -65,6 +66,35 @@ def test_listening_to_other_machines_is_insecure(look: Look, table: str, name: s
     row = look(**{table: {name: "0.0.0.0:0"}})[part]
     assert row.state is State.INSECURE
     assert "127.0.0.1" in row.do
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("table", "name", "part"), [("facade", "http", "REST"), ("server", "grpc", "gRPC")])
+def test_a_certificate_makes_it_secure(look: Look, tmp_path: Path, table: str, name: str, part: str) -> None:
+    """It is read as a start would read it; a key that others can read is told."""
+    file = write_certificate(tmp_path, "127.0.0.1", (-1, 1))
+    file.chmod(0o600)
+    toml = f'[{table}.tls]\ncertificate = "{file}"\nkey = "{file}"\n'
+    assert look(toml, **{table: {name: "0.0.0.0:0"}})[part].told == "0.0.0.0:0, with TLS"
+    file.chmod(0o644)
+    assert look(toml, **{table: {name: "0.0.0.0:0"}})[part].do == f"chmod 600 {file}"
+    file.write_text("none", encoding="utf-8")
+    row = look(toml, **{table: {name: "0.0.0.0:0"}})[part]
+    assert (row.state, "holds no certificate" in row.told) == (State.PROBLEM, True)
+
+
+def test_a_facade_shows_its_certificate_to_its_server(look: Look, tmp_path: Path) -> None:
+    """Usable, open to others, or none at all."""
+    file = write_certificate(tmp_path, "127.0.0.1", (-1, 1))
+    file.chmod(0o600)
+    toml = f'[facade.server_tls]\ncertificate = "{file}"\nkey = "{file}"\nca = "{file}"\n'
+    far = {"server": "server.example:50052"}
+    assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.ON
+    file.chmod(0o640)
+    assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.INSECURE
+    file.unlink()
+    assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.PROBLEM
+    assert look(role=Role.FACADE, facade={"server": "127.0.0.1:50052"})["server"].state is State.ON
 
 
 @pytest.mark.parametrize(
