@@ -34,8 +34,11 @@ class BodyReader:
                 errors_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE, "Send `Content-Type: application/json`, in UTF-8."
             )
         length = headers.get("Content-Length")
-        if length is not None and int(length) > self._max_bytes:
-            raise self._too_large()
+        if length is not None:
+            if int(length) > self._max_bytes:
+                raise self._too_large()
+        elif headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+            raise _error(errors_pb2.ERROR_REASON_INVALID_REQUEST, "Send no other Transfer-Encoding than `chunked`.")
         if "Expect" in headers:
             if headers["Expect"].lower() != "100-continue":
                 raise _error(errors_pb2.ERROR_REASON_INVALID_REQUEST, "Send no other Expect than `100-continue`.")

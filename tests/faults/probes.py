@@ -1,0 +1,119 @@
+"""What an attack must not change: that the node lives, answers others in time, and holds no more than before."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import psutil
+from tests.e2e.calls import chat_body, completion_request
+from tests.e2e.nodes import Node
+from tests.e2e.upstream import until
+
+from tokendance.gateway.v1 import completions_service_pb2 as completions
+from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
+
+MiB = 1024 * 1024
+WARM_UP_CALLS = 150
+OTHERS_WAIT_S = 3.0
+
+
+class Probe:
+    """Looks at a node's processes from outside. `grown_bytes` is how much resident memory an attack may leave."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.grown_bytes = 16 * MiB
+        self._processes = [psutil.Process(process.popen.pid) for process in node.processes]
+
+    def memory(self) -> int:
+        """Resident bytes of all processes."""
+        return sum(process.memory_info().rss for process in self._processes)
+
+    def files(self) -> int:
+        """Open descriptors of all processes."""
+        return sum(process.num_fds() for process in self._processes)
+
+    def warm_up(self) -> None:
+        """Call every way that others call, so that caches and pools are what they will be."""
+        other = Bystander(self.node)
+        for _ in range(WARM_UP_CALLS):
+            other.call()
+        other.close()
+
+    @contextmanager
+    def unharmed(self) -> Iterator[None]:
+        """Have somebody else call all the while, and compare before and after."""
+        memory, files = self.memory(), self.files()
+        other = Bystander(self.node)
+        other.start()
+        try:
+            yield
+        finally:
+            other.stop()
+        assert other.failures == []
+        assert other.longest_s < OTHERS_WAIT_S
+        assert all(process.popen.poll() is None for process in self.node.processes)
+        until(lambda: self.files() <= files + 2, 10)
+        until(lambda: self.memory() - memory < self.grown_bytes, 10)
+
+
+class Bystander:
+    """Somebody with a good key who calls over REST and gRPC, one after the other, on connections of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self.answered = 0
+        self.longest_s = 0.0
+        self.failures: list[str] = []
+        self._node = node
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._rest = http.client.HTTPConnection(node.origin.removeprefix("http://"), timeout=10)
+        self._channel = grpc.insecure_channel(node.grpc)
+        self._stub = CompletionsServiceStub(self._channel)
+
+    def start(self) -> None:
+        """Begin to call."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Call no more, once at least one call was made; and leave."""
+        until(lambda: self.answered + len(self.failures) > 0, 15)
+        self._stopped.set()
+        self._thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Leave."""
+        self._rest.close()
+        self._channel.close()
+
+    def call(self) -> None:
+        """One call of each kind."""
+        bearer = f"Bearer {self._node.api_key}"
+        body = json.dumps(chat_body("sim-echo", stream=False))
+        headers = {"Authorization": bearer, "Content-Type": "application/json"}
+        self._rest.request("POST", "/v1/chat/completions", body, headers)
+        answer = self._rest.getresponse()
+        document = json.loads(answer.read())
+        assert document["choices"][0]["message"]["content"] == "Hello", document
+        request = completions.CreateCompletionRequest(completion=completion_request("sim-echo"))
+        reply = self._stub.CreateCompletion(request, metadata=(("authorization", bearer),), timeout=10)
+        assert reply.completion.choices[0].message.parts[0].text.text == "Hello"
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            try:
+                self.call()
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the test tells it
+                self.failures.append(repr(exc))
+                return
+            self.answered += 1
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+            self._stopped.wait(0.02)
