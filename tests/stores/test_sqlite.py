@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from tokendance.errors import GatewayError
 from tokendance.ids import new_id
 from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
 from tokendance_server.domain.organizations import Organization, Team
@@ -96,7 +97,10 @@ async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -
     async with database.transaction() as connection:
         await connection.execute(text("DROP TABLE key_secrets"))
     with pytest.raises(StoreUnavailableError):
+        await keys.get(orphan.id)
+    with pytest.raises(GatewayError) as refused:
         await keys.find([b"d" * 32])
+    assert refused.value.code == "key_store_unavailable"
 
 
 async def test_a_lock_held_by_another_program_is_waited_for(database: Database, tmp_path: Path) -> None:
