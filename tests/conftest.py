@@ -9,9 +9,7 @@ import pytest
 from tests.servers import PostgresServer, running_postgres, running_redis
 
 _LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
-_GUARDED = frozenset(
-    {"socket.bind", "socket.connect", "socket.getaddrinfo", "socket.sendmsg", "socket.sendto"}
-)
+_GUARDED = frozenset({"socket.bind", "socket.connect", "socket.getaddrinfo", "socket.sendmsg", "socket.sendto"})
 
 
 class SocketRefusedError(RuntimeError):

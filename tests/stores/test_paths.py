@@ -45,7 +45,7 @@ def test_the_first_start_makes_everything_private(tmp_path: Path) -> None:
         os.umask(before)
     assert _mode(directory.path) == 0o700
     assert len(directory.pepper) == 32
-    for name in ("pepper", "lock", "gateway.db"):
+    for name in ("pepper", "lock", "node", "gateway.db"):
         assert _mode(directory.path / name) == 0o600
     assert directory.database == directory.path / "gateway.db"
     directory.close()
@@ -59,6 +59,30 @@ def test_the_pepper_stays_and_differs_between_directories(tmp_path: Path) -> Non
         peppers.append(directory.pepper)
         directory.close()
     assert peppers[0] == peppers[1] != peppers[2]
+
+
+def test_a_node_keeps_its_name(tmp_path: Path) -> None:
+    """From its first start on; what is no name is replaced."""
+    names = []
+    for folder in ("a", "a", "b"):
+        directory = DataDirectory.open(tmp_path / folder)
+        names.append(directory.node_id)
+        directory.close()
+    assert names[0] == names[1] != names[2]
+    assert names[0].startswith("node_")
+    for nothing in (b"", b"\xff\n", b"node_x\n"):
+        (tmp_path / "a" / "node").write_bytes(nothing)
+        directory = DataDirectory.open(tmp_path / "a")
+        assert len(directory.node_id) == len(names[0])
+        directory.close()
+
+
+def test_what_is_kept_elsewhere_is_not_made(tmp_path: Path) -> None:
+    """Neither a pepper where one is given, nor a file for a database that is on a server."""
+    directory = DataDirectory.open(tmp_path / "data", pepper=bytes(range(32)), own_database=False)
+    assert directory.pepper == bytes(range(32))
+    assert {path.name for path in directory.path.iterdir()} == {"lock", "node"}
+    directory.close()
 
 
 def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path: Path) -> None:
