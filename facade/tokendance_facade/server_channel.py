@@ -15,9 +15,6 @@ from tokendance.tls_files import TlsFiles
 from tokendance_facade.config import FacadeConfig
 
 _log = structlog.get_logger("tokendance_facade")
-_LOOK_S = 5.0
-"""How long the files of a certificate may have been changed before that is seen."""
-
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -35,10 +32,10 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def open_channel(config: FacadeConfig, own_socket: str) -> grpc.aio.Channel:
+def open_channel(config: FacadeConfig, own_socket: str, *, look_every_s: float = 5.0) -> grpc.aio.Channel:
     """Return the channel to the server of the configuration, or to `own_socket` where it names none.
 
-    Raises ValueError where the certificates cannot be used.
+    `look_every_s` is how long a certificate may have been renewed before that is seen. Raises ValueError where the certificates cannot be used.
     """
     if config.server_tls is None:
         return grpc.aio.insecure_channel(config.server or own_socket, options=_OPTIONS)
@@ -49,7 +46,9 @@ def open_channel(config: FacadeConfig, own_socket: str) -> grpc.aio.Channel:
     def connect(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(target, credentials, options=options)
 
-    return RenewedChannel(config.server_tls.files(), connect, drain_s=config.stream_timeout_s)
+    return RenewedChannel(
+        config.server_tls.files(), connect, look_every_s=look_every_s, drain_s=config.stream_timeout_s
+    )
 
 
 class RenewedChannel(grpc.aio.Channel):
@@ -61,10 +60,16 @@ class RenewedChannel(grpc.aio.Channel):
     """
 
     def __init__(
-        self, files: TlsFiles, connect: Callable[[grpc.ChannelCredentials], grpc.aio.Channel], *, drain_s: float
+        self,
+        files: TlsFiles,
+        connect: Callable[[grpc.ChannelCredentials], grpc.aio.Channel],
+        *,
+        look_every_s: float,
+        drain_s: float,
     ) -> None:
         self._files = files
         self._connect = connect
+        self._look_every_s = look_every_s
         self._drain_s = drain_s
         self._seen = files.stamp()
         self._channel = connect(_credentials(files))
@@ -76,7 +81,7 @@ class RenewedChannel(grpc.aio.Channel):
         """Return the channel for a call that begins now."""
         now = asyncio.get_running_loop().time()
         if now >= self._look_at:
-            self._look_at = now + _LOOK_S
+            self._look_at = now + self._look_every_s
             self._look()
         if self._next is not None and self._is_better(self._next):
             _log.info("certificates_renewed", certificate=str(self._files.certificate))

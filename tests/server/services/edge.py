@@ -20,6 +20,7 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Call, Trust, call_of
+from tokendance_server.services.facade_peers import FacadePeers
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.local_channel import LocalChannel, MethodTable
 from tokendance_server.services.records import Recorder
@@ -291,6 +292,7 @@ async def open_edge(
     kind: str,
     *,
     trust: Trust = Trust.NETWORK,
+    peers: FacadePeers | None = None,
     in_flight: int = 1000,
     unary_s: float = 20.0,
     stream_s: float = 20.0,
@@ -311,6 +313,7 @@ async def open_edge(
         deadlines=DeadlinePolicy(unary_s=unary_s, stream_s=stream_s, admin_s=20.0, margin_s=MARGIN_S),
         recorder=Recorder(metrics, known_model=lambda name: name in ("echo", "count")),
         validator=VALIDATOR,
+        peers=peers,
     )
 
     def add_all(server: Any) -> None:
