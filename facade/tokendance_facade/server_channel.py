@@ -35,7 +35,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 def open_channel(config: FacadeConfig, own_socket: str, *, look_every_s: float = 5.0) -> grpc.aio.Channel:
     """Return the channel to the server of the configuration, or to `own_socket` where it names none.
 
-    `look_every_s` is how long a certificate may have been renewed before that is seen. Raises ValueError where the certificates cannot be used.
+    `look_every_s` is how long a certificate may have been renewed before that is seen. Raises ValueError where the
+    certificates cannot be used.
     """
     if config.server_tls is None:
         return grpc.aio.insecure_channel(config.server or own_socket, options=_OPTIONS)
@@ -107,18 +108,18 @@ class RenewedChannel(grpc.aio.Channel):
         ready = grpc.ChannelConnectivity.READY
         return candidate.get_state(try_to_connect=True) is ready or self._channel.get_state() is not ready
 
-    def _retire(self, channel: grpc.aio.Channel, grace_s: float) -> None:
-        task = asyncio.ensure_future(channel.close(grace_s))
+    def _retire(self, channel: grpc.aio.Channel, after_s: float) -> None:
+        # Not gRPC's own grace: a channel that is closing so cannot be closed any sooner.
+        task = asyncio.ensure_future(_close_later(channel, after_s))
         self._retired[task] = channel
         task.add_done_callback(self._retired.pop)
 
     async def close(self, grace: float | None = None) -> None:
         """Close what there is, let calls end within `grace` seconds, then cancel them."""
         channels = [self._channel, *([] if self._next is None else [self._next]), *self._retired.values()]
-        waiting = tuple(self._retired)
+        for task in self._retired:
+            task.cancel()
         await asyncio.gather(*(channel.close(grace) for channel in channels))
-        # Their calls are over now, so that they have nothing more to wait for.
-        await asyncio.gather(*waiting)
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,6 +175,11 @@ class _Method:
         if channel is not self._channel:
             self._channel, self._bound = channel, self._bind(channel)
         return self._bound(*arguments, **options)
+
+
+async def _close_later(channel: grpc.aio.Channel, after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    await channel.close()
 
 
 def _credentials(files: TlsFiles) -> grpc.ChannelCredentials:
