@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.commands import keys, migrate, models
+from tokendance_cli.commands import keys, migrate, models, providers
+from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
@@ -57,6 +58,9 @@ app.command("serve")(serve)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
+app.add_typer(providers.app, name="providers")
+app.command("apply")(apply)
+app.command("diff")(diff)
 app.command("chat")(chat)
 app.command("doctor")(doctor)
 app.command("errors")(errors)

@@ -282,7 +282,7 @@ def _invalid(param: str, must: str) -> GatewayError:
 
 def _duration(seconds: float) -> Duration:
     duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1_000) * 1_000_000)
+    duration.FromMicroseconds(round(seconds * 1_000_000))
     return duration
 
 

@@ -1,0 +1,90 @@
+"""`tokendance providers`: the operator's view of the upstreams, over the running node's own socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_record, print_rows
+
+if TYPE_CHECKING:
+    from tokendance.gateway.v1 import models_service_pb2 as pb
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="See the providers of the node that runs on --data-dir. `tokendance apply` changes them.",
+)
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's data directory.", show_default=False)]
+
+
+@app.command("list")
+def list_providers(context: typer.Context, *, data_dir: DataDir = None, form: FormatOption = None) -> None:
+    """List the providers, those of the settings file among them."""
+    from tokendance.gateway.v1 import models_service_pb2
+    from tokendance_cli.node_socket import admin_client
+
+    found: list[pb.Provider] = []
+    request = models_service_pb2.ListProvidersRequest(page_size=1000)
+    with admin_client(data_dir or globals_of(context).data_dir) as client:
+        while True:
+            page = client.stubs.models.ListProviders(request)
+            found += page.providers
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+    if form_of(context, form) is Format.JSON:
+        print_json([_document(one) for one in found])
+        return
+    print_rows(
+        ["provider", "kind", "base url", "credential", "kept in"],
+        [[_id(one), one.kind, one.base_url, one.credential_reference or "none", _home(one)] for one in found],
+        empty="There is no provider but the built-in demo.",
+    )
+
+
+@app.command("show")
+def show_provider(
+    context: typer.Context,
+    provider: Annotated[str, typer.Argument(help="Its name.")],
+    data_dir: DataDir = None,
+    form: FormatOption = None,
+) -> None:
+    """Show one provider, without its credential."""
+    from tokendance.gateway.v1 import models_service_pb2
+    from tokendance_cli.node_socket import admin_client
+
+    name = f"providers/{provider.removeprefix('providers/')}"
+    with admin_client(data_dir or globals_of(context).data_dir) as client:
+        found = client.stubs.models.GetProvider(models_service_pb2.GetProviderRequest(name=name)).provider
+    if form_of(context, form) is Format.JSON:
+        print_json(_document(found))
+        return
+    print_record(
+        [
+            ("provider", _id(found)),
+            ("label", found.public_label),
+            ("kind", found.kind),
+            ("base url", found.base_url),
+            ("credential", found.credential_reference or "none"),
+            ("capabilities", ", ".join(found.capabilities)),
+            ("headers", ", ".join(f"{name}: {value}" for name, value in sorted(found.extra_headers.items()))),
+            ("kept in", _home(found)),
+        ]
+    )
+
+
+def _document(provider: pb.Provider) -> dict[str, object]:
+    from google.protobuf.json_format import MessageToDict
+
+    return MessageToDict(provider, preserving_proto_field_name=True)
+
+
+def _id(provider: pb.Provider) -> str:
+    return provider.name.removeprefix("providers/")
+
+
+def _home(provider: pb.Provider) -> str:
+    return "settings file" if provider.read_only else "database"
