@@ -120,13 +120,13 @@ class Chain(grpc.aio.ServerInterceptor):
         if handler.response_streaming:
             wrapped = grpc.unary_stream_rpc_method_handler(
                 self._wrap_stream(rule, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=_forgiving(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
                 self._wrap_unary(rule, handler.unary_unary),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=_forgiving(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         self._wrapped[method] = wrapped
@@ -265,7 +265,7 @@ class Chain(grpc.aio.ServerInterceptor):
                     call.request_id = assertion.request_id
                 return
 
-    async def _let_in(self, rule: Rule, call: Call, request: Message) -> None:
+    async def _let_in(self, rule: Rule, call: Call, request: Message | None) -> None:
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
         call.principal = await self._authenticate(rule, call)
@@ -273,6 +273,8 @@ class Chain(grpc.aio.ServerInterceptor):
         if not (call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
             check(rule, call.principal)
             check_network(call.principal, call.address)
+        if request is None:
+            raise _unreadable()
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
@@ -317,6 +319,26 @@ class Chain(grpc.aio.ServerInterceptor):
         error.request_id = call.request_id
         self._recorder.ended(call, error.reason)
         return error
+
+
+def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a deserializer that never fails: gRPC's own answer would hold the exception, and its log the stack."""
+
+    def deserialize_or_none(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return deserialize_or_none
+
+
+def _unreadable() -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_INVALID_REQUEST,
+        "The message cannot be read; encode it as the schema of this method says, with texts in UTF-8.",
+        origin="caller",
+    )
 
 
 def _being_cancelled() -> bool:
