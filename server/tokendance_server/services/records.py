@@ -52,7 +52,8 @@ class Recorder:
             method=call.method,
             surface=surface,
             code=code,
-            model=call.model,
+            # Not as the caller wrote it: what is no model may be a key or a prompt, pasted into the wrong field.
+            model=self._model(call),
             key=principal.key_id if principal else "",
             organization=principal.organization if principal else "",
             client=call.caller.client_kind if call.caller else "",
