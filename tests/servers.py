@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import psutil
 
 START_S = 30
 STOP_S = 20
@@ -66,6 +67,20 @@ class PostgresServer:
             yield self.url(name)
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let every process of the server stand still meanwhile; only where the tests started it themselves."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        processes = [first, *first.children(recursive=True)]
+        try:
+            for one in processes:
+                one.suspend()
+            yield
+        finally:
+            for one in processes:
+                one.resume()
 
     def execute(self, statement: str, url: str | None = None) -> list[tuple[object, ...]]:
         """Run one statement by itself and return its rows; also from within a test that has a loop."""

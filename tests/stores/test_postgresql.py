@@ -148,6 +148,28 @@ async def test_connections_that_end_are_replaced(postgres_server: PostgresServer
     assert await store.get(organization.id) == organization
 
 
+async def test_a_server_that_stands_still_holds_nobody_longer_than_he_waits(
+    postgres_server: PostgresServer, database: Database
+) -> None:
+    """A caller who gives up is let go within two seconds; afterwards every connection is of use again."""
+    if postgres_server.process is None:
+        pytest.skip("the server is not ours to freeze")
+    store = SqlOrganizationStore(database)
+
+    async def give_up() -> float:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await store.get("x")
+        return time.monotonic() - began
+
+    await asyncio.gather(*(store.get("x") for _ in range(20)))
+    with postgres_server.frozen():
+        assert max(await asyncio.gather(*(give_up() for _ in range(15)))) < 4
+    assert await asyncio.gather(*(store.get("x") for _ in range(20))) == [None] * 20
+    assert database._engine.pool.status().endswith("Current Checked out connections: 0")
+
+
 async def _sleep(database: Database, limit: str) -> None:
     async with database.transaction() as connection:
         await connection.execute(text(f"SET LOCAL statement_timeout = '{limit}'"))
