@@ -372,3 +372,16 @@ def test_what_cannot_be_sent_is_refused_at_start(fields: dict[str, object], what
     with pytest.raises(ValueError, match=what) as caught:
         HttpUpstream(OpenAICodec(), Transport(LOOPBACK), ProviderConfig(**wanted))  # type: ignore[arg-type]
     assert "canary" not in str(caught.value)
+
+
+async def test_the_models_of_a_provider_are_asked_for(rig: Rig) -> None:
+    """By a GET with the credential and without a body; a refusal is the provider's error."""
+    names = await rig.upstream.discover(call(""))
+    assert "sim" in names
+    headers = rig.sim.log[-1].headers
+    assert headers["authorization"] == f"Bearer {CREDENTIAL}"
+    assert not headers.keys() & {"content-type", "content-length"}
+    lost = HttpUpstream(OpenAICodec(), rig.transport, config(f"{rig.sim.base_url}/none"))
+    with pytest.raises(GatewayError) as caught:
+        await lost.discover(call(""))
+    check_scrubbed(caught.value, rig)
