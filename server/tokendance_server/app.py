@@ -320,6 +320,7 @@ def _chains(
             deadlines=deadlines,
             recorder=recorder,
             validator=validator,
+            metadata_bytes=2 * config.limits.grpc_metadata_bytes,
             peers=peers,
         )
 

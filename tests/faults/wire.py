@@ -54,9 +54,9 @@ def head(node: Node, *lines: str, method: str = "POST", path: str = CHAT, host: 
     return "\r\n".join([*start, *rest, "", ""]).encode("latin-1")
 
 
-def posted(node: Node, body: bytes, *lines: str) -> Reply:
+def posted(node: Node, body: bytes, *lines: str, path: str = CHAT) -> Reply:
     """Send one request with a body, and return its answer."""
-    return exchange(node, [head(node, f"Content-Length: {len(body)}", "Connection: close", *lines), body])
+    return exchange(node, [head(node, f"Content-Length: {len(body)}", "Connection: close", *lines, path=path), body])
 
 
 def exchange(node: Node, pieces: Iterable[bytes], *, within_s: float = 8, gap_s: float = 0) -> Reply:

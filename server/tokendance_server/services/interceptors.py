@@ -86,6 +86,7 @@ class Chain(grpc.aio.ServerInterceptor):
         recorder: Recorder,
         validator: protovalidate.Validator,
         peers: FacadePeers | None = None,
+        metadata_bytes: int = 32 * 1024,
     ) -> None:
         self._trust = trust
         self._peers = peers
@@ -95,6 +96,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._deadlines = deadlines
         self._recorder = recorder
         self._validator = validator
+        self._metadata_bytes = metadata_bytes
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -268,6 +270,7 @@ class Chain(grpc.aio.ServerInterceptor):
     async def _let_in(self, rule: Rule, call: Call, request: Message | None) -> None:
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
+        self._check_metadata(call)
         call.principal = await self._authenticate(rule, call)
         # The facade's own calls may carry its caller's key, so it is recognised by the channel, not by a credential.
         if not (call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
@@ -280,6 +283,19 @@ class Chain(grpc.aio.ServerInterceptor):
             self._validate(request)
         if call.deadline <= asyncio.get_running_loop().time():
             raise deadline_exceeded()
+
+    def _check_metadata(self, call: Call) -> None:
+        """Refuse too much metadata here too: gRPC counts anew with each frame that a sender cuts its headers into."""
+        size = 0
+        for key, value in call.invocation_metadata() or ():
+            size += len(key) + len(value) + 32  # as HPACK counts (RFC 7541, 4.1)
+        if size > self._metadata_bytes:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+                f"The metadata is larger than {self._metadata_bytes} bytes; send less.",
+                metadata={"max_bytes": str(self._metadata_bytes)},
+                origin="caller",
+            )
 
     async def _authenticate(self, rule: Rule, call: Call) -> Principal:
         secret = bearer_of(call.invocation_metadata() or ())
