@@ -28,6 +28,16 @@ MODELS = [
 ]
 LOG_TAIL = 8000
 
+# What callers see is held over TCP and certificates, too. What else a node does is the same as over the socket file.
+TLS_MODULES = frozenset(
+    {"test_crowd", "test_examples", "test_grpc", "test_leaving", "test_listeners", "test_openai_node"}
+    | {"test_openai_python"}
+)
+TLS_FAULTS = frozenset(
+    {"fault:status:code=503", "fault:reset", "fault:stall-after", "fault:cut", "fault:malformed-json:form=bad-utf8"}
+    | {"fault:huge-line", "fault:drip", "fault:error-event", "fault:split-utf8", "fault:usage-twice", "fault:crlf"}
+)
+
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
@@ -36,11 +46,14 @@ def upstream() -> Iterator[Upstream]:
         yield simulator
 
 
-@pytest.fixture(scope="session", params=["one", "split"])
+@pytest.fixture(scope="session", params=["one", "split", "tls"])
 def node(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Node]:
-    """A node: everything in one process, or facade and server in two. It must end well and have told no secret."""
+    """A node: all in one process, or facade and server in two, joined by a socket file or by TCP and certificates.
+
+    It must end well and have told no secret.
+    """
     folder = tmp_path_factory.mktemp(f"node-{request.param}")
     with running(request.param, folder, upstream.base_url, MODELS) as started:
         yield started
@@ -58,6 +71,21 @@ def secrets_told(node: Node) -> list[str]:
             content = path.read_bytes()
             told += [f"{secret} in {path}" for secret in secrets if secret.encode() in content]
     return told
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take from the faults a sample, and from the rest what callers see, for the node of TCP and certificates."""
+    left = [item for item in items if not _is_held_over_tls(item)]
+    if left:
+        items[:] = [item for item in items if _is_held_over_tls(item)]
+        config.hook.pytest_deselected(items=left)
+
+
+def _is_held_over_tls(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("node") != "tls":
+        return True
+    return item.path.stem in TLS_MODULES or parameters.get("model") in TLS_FAULTS
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.certificates import FACADE_NAME, FACADE_NAMES, SERVER_NAMES, Authority
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKENDANCE = Path(sys.executable).with_name("tokendance")
 PROVIDER_KEY = "sk-upstream-canary-4f6cbb0f2f1d4f4e"
@@ -209,6 +211,27 @@ def await_file(path: Path) -> None:
         time.sleep(0.01)
 
 
+def mutual_tls(folder: Path, address: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Make an authority and the certificates of both roles; returns what the server is told, and the facade."""
+    authority = Authority()
+    server = authority.sign(SERVER_NAMES).write(folder, "server", authority.certificate)
+    facade = authority.sign(FACADE_NAMES).write(folder, "facade", authority.certificate)
+    return (
+        {
+            "TOKENDANCE_GATEWAY_SERVER__FACADE_GRPC": address,
+            "TOKENDANCE_GATEWAY_SERVER__FACADE_TLS__CERTIFICATE": str(server.certificate),
+            "TOKENDANCE_GATEWAY_SERVER__FACADE_TLS__KEY": str(server.key),
+            "TOKENDANCE_GATEWAY_SERVER__FACADE_TLS__CLIENT_CA": str(server.authority),
+            "TOKENDANCE_GATEWAY_SERVER__FACADE_TLS__IDENTITIES": FACADE_NAME,
+        },
+        {
+            "TOKENDANCE_GATEWAY_FACADE__SERVER_TLS__CERTIFICATE": str(facade.certificate),
+            "TOKENDANCE_GATEWAY_FACADE__SERVER_TLS__KEY": str(facade.key),
+            "TOKENDANCE_GATEWAY_FACADE__SERVER_TLS__CA": str(facade.authority),
+        },
+    )
+
+
 @contextmanager
 def running(
     topology: str,
@@ -218,7 +241,7 @@ def running(
     stop_grace_s: float = 20,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
-    """Run a node of topology `one` or `split` with its data below `folder`.
+    """Run a node with its data below `folder`: `one`, `split` over the socket file, or split over TCP with `tls`.
 
     `settings` win over the file: names as in the environment without their prefix, such as `FACADE__KEEPALIVE_S`.
     """
@@ -227,7 +250,7 @@ def running(
     grace = f"[server]\nstop_grace_s = {stop_grace_s}\n"
     folder.joinpath("facade.toml").write_text(f"{grace}\n[facade]\n{FACADE_SETTINGS}")
     data, key_file = folder / "data", folder / "key"
-    http, internal, server_internal, grpc = free_ports(4)
+    http, internal, server_internal, grpc, facade_grpc = free_ports(5)
     serve = ["serve", "--data-dir", str(data), "--config", "gateway.toml", "--grpc", f"127.0.0.1:{grpc}"]
     serve += ["--key-file", str(key_file)]
     facade = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}"]
@@ -243,20 +266,17 @@ def running(
             role = ["--role", "server", "--internal", f"127.0.0.1:{server_internal}"]
             # A server on its own cannot know who reaches its facade, so its upstream on loopback is opened by hand.
             opened = secrets | {"TOKENDANCE_GATEWAY_SERVER__EGRESS__ALLOW_LOOPBACK": "true"}
+            target, presented = f"unix://{data / 'facade.sock'}", {}
+            if topology == "tls":
+                target = f"127.0.0.1:{facade_grpc}"
+                known, presented = mutual_tls(folder, target)
+                opened |= known
             server = start("server", [*serve, *role], folder, opened)
             processes.append(server)
             wait_ready(server, internals[1])
-            role = [
-                "serve",
-                "--role",
-                "facade",
-                "--config",
-                "facade.toml",
-                "--server",
-                f"unix://{data / 'facade.sock'}",
-            ]
+            role = ["serve", "--role", "facade", "--config", "facade.toml", "--server", target]
             # The facade first in the list, so that it is asked first to end.
-            processes.insert(0, start("facade", [*role, *facade], folder, clean_environment() | told))
+            processes.insert(0, start("facade", [*role, *facade], folder, clean_environment() | told | presented))
             wait_ready(processes[0], internals[0])
         await_file(key_file)
         yield Node(
