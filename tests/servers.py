@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,9 +100,13 @@ class PostgresServer:
 def running_postgres() -> Iterator[PostgresServer]:
     """Give the server that the environment names, or else start one of this machine's; raises where there is none."""
     named = os.environ.get(_POSTGRES_VARIABLE)
-    if named:
-        yield PostgresServer(named)
-        return
+    with nullcontext(PostgresServer(named)) if named else own_postgres() as server:
+        yield server
+
+
+@contextmanager
+def own_postgres() -> Iterator[PostgresServer]:
+    """Start a server of this machine's and give it; raises where there is none."""
     programs = _postgres_programs()
     with _private_folder("pg", _owner()) as folder:
         data = folder / "data"
