@@ -166,7 +166,9 @@ def _told(error: ValidationError, document: Document) -> Iterator[Problem]:
             message = "must be a name: without spaces"
             if path[0] == "providers" or last == "provider":
                 message = "must be a name: at most 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
-        yield Problem(document.place_of(path), f"{_subject(path)}{message}")
+        # What is wrong with an entry as a whole names its fields by itself.
+        subject = "" if kind == "value_error" and isinstance(path[-1], int) else _subject(path)
+        yield Problem(document.place_of(path), f"{subject}{message}")
 
 
 def _subject(path: Path) -> str:

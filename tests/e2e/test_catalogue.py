@@ -1,0 +1,226 @@
+"""The catalogue on a node that runs: declared in a file, brought about by `tokendance apply`, callable at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.e2e.calls import rest
+from tests.e2e.nodes import (
+    PROVIDER_KEY,
+    ROOT,
+    Node,
+    await_file,
+    clean_environment,
+    free_ports,
+    start,
+    stopping,
+    wait_ready,
+)
+from tests.e2e.operator_cli import documents, tokendance
+from tests.e2e.upstream import Upstream, until
+
+SETTINGS = """\
+[server.egress]
+allow_private = ["10.0.0.0/24"]
+allow_loopback = true
+
+[[providers]]
+name = "settled"
+kind = "demo"
+
+[[models]]
+name = "settled"
+routes = [{ provider = "settled", upstream_model = "demo-echo" }]
+"""
+
+
+def provider(name: str, base_url: str, variable: str) -> str:
+    """The line of a provider whose credential is in a variable of the node's environment."""
+    credential = f"env:TOKENDANCE_PROVIDER_{variable}"
+    return f"  - {{name: {name}, kind: openai, base_url: '{base_url}', credential: {credential}}}\n"
+
+
+@dataclass
+class Bench:
+    """A node, a file for it, and the commands that join them."""
+
+    node: Node
+    upstream: Upstream
+    file: Path
+
+    def run(self, command: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `apply` or `diff` on the file, written anew where a text is given."""
+        if text is not None:
+            self.file.write_text(text)
+        return tokendance("--data-dir", str(self.node.data_dir), command, "-f", str(self.file), *arguments)
+
+    def text(self, *models: str) -> str:
+        """A file with the simulator as its provider, and models given as flow mappings without their routes."""
+        head = f"providers:\n{provider('sim', self.upstream.base_url, 'SIM')}"
+        lines = [f"  - {{routes: [{{provider: sim, upstream_model: sim}}], {one}}}\n" for one in models]
+        return f"{head}models:\n{''.join(lines)}" if models else f"{head}models: []\n"
+
+    async def answers(self, model: str) -> str:
+        """The code of a call's error, or nothing where it is answered."""
+        return (await rest(self.node, model, stream=False)).code
+
+
+@pytest.fixture(scope="module")
+def bench(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A node whose settings name one model of the demo, and whose environment has the keys of some providers."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    folder.joinpath("gateway.toml").write_text(SETTINGS)
+    http, internal, grpc = free_ports(3)
+    addresses = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}", "--grpc", f"127.0.0.1:{grpc}"]
+    command = ["serve", "--config", "gateway.toml", "--data-dir", "data", "--key-file", "key", *addresses]
+    secrets = clean_environment(
+        TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY, TOKENDANCE_PROVIDER_OPENAI="sk-a", TOKENDANCE_PROVIDER_VLLM="b"
+    )
+    process = start("node", command, folder, secrets)
+    with stopping([process]):
+        wait_ready(process, f"http://127.0.0.1:{internal}")
+        await_file(folder / "key")
+        node = Node(
+            topology="one",
+            origin=f"http://127.0.0.1:{http}",
+            grpc=f"127.0.0.1:{grpc}",
+            internal=(f"http://127.0.0.1:{internal}",),
+            api_key=folder.joinpath("key").read_text().strip(),
+            data_dir=folder / "data",
+            processes=(process,),
+        )
+        yield Bench(node, upstream, folder / "gateway.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _emptied(bench: Bench) -> Iterator[None]:
+    """Leave nothing behind for the next test."""
+    yield
+    done = bench.run("apply", "--prune", "--yes", text="providers: []\nmodels: []\n")
+    assert done.returncode == 0, done.stderr
+
+
+async def test_from_nothing_to_callable_changed_and_gone(bench: Bench) -> None:
+    """Applied, a model answers within a second; a second time there is nothing to do; what is pruned is gone."""
+    assert await bench.answers("fast") == "model_not_found"
+    text = bench.text("name: fast, description: Quick")
+    shown = bench.run("diff", text=text)
+    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (1, "2 to create.")
+    assert "+ model fast" in shown.stdout
+    assert await bench.answers("fast") == "model_not_found"
+
+    done = bench.run("apply", "--yes")
+    applied = time.monotonic()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("created provider sim\ncreated model fast\n")
+    assert await bench.answers("fast") == ""
+    assert time.monotonic() - applied < 1
+    for command in ("apply", "diff"):
+        again = bench.run(command)
+        assert (again.returncode, again.stdout) == (0, "Nothing to change.\n")
+
+    changed = bench.run("diff", text=bench.text("name: fast, aliases: [swift], description: Quick"))
+    assert changed.stdout == "~ model fast\n  + aliases: [swift]\n1 to change.\n"
+    assert bench.run("apply", "--yes").returncode == 0
+    assert await bench.answers("swift") == ""
+    assert bench.run("diff").returncode == 0
+
+    left = bench.run("diff", text="providers: []\nmodels: []\n")
+    assert (left.returncode, left.stdout) == (0, "Nothing to change.\n")
+    assert "provider sim, model fast; --prune deletes them" in left.stderr
+    pruned = bench.run("apply", "--prune", "--yes")
+    assert pruned.stdout.endswith("deleted model fast\ndeleted provider sim\n")
+    assert await bench.answers("swift") == "model_not_found"
+    assert await bench.answers("settled") == ""
+
+
+async def test_a_stream_outlives_its_model(bench: Bench) -> None:
+    """What runs goes on to its end, while the next call is refused already."""
+    slow = bench.text("name: slow").replace("upstream_model: sim}", "upstream_model: 'sim:tokens=40:rate=20'}")
+    assert bench.run("apply", "--yes", text=slow).returncode == 0
+    bench.upstream.forget()
+    running = asyncio.create_task(rest(bench.node, "slow", stream=True))
+    await asyncio.to_thread(until, lambda: bench.upstream.busy() > 0)
+    await asyncio.to_thread(bench.run, "apply", "--prune", "--yes", text="providers: []\nmodels: []\n")
+    assert await bench.answers("slow") == "model_not_found"
+    assert not running.done()
+    seen = await running
+    assert (seen.code, seen.finish, seen.done) == ("", "stop", True)
+
+
+def test_the_sample_is_accepted(bench: Bench) -> None:
+    """As it stands, where the node has the keys and the networks that it speaks of."""
+    sample = (ROOT / "docs" / "gateway.sample.yaml").read_text()
+    shown = bench.run("diff", text=sample)
+    assert (shown.returncode, shown.stderr, shown.stdout.splitlines()[-1]) == (1, "", "6 to create.")
+    assert bench.run("apply", "--yes").returncode == 0
+    assert bench.run("diff").returncode == 0
+    listed = documents(bench.node.data_dir, "providers", "list")
+    assert [one["name"] for one in listed] == [f"providers/{name}" for name in ("ollama", "openai", "settled", "vllm")]
+    assert "sk-a" not in json.dumps(listed)
+
+
+async def test_how_far_it_came_is_told(bench: Bench) -> None:
+    """What is done stays done, what failed is named with its line, and the rest was not tried."""
+    other = provider("other", "https://a.example", "NONE")
+    text = bench.text("name: fast").replace("models:", f"{other}models:")
+    done = bench.run("apply", "--yes", text=text)
+    assert done.returncode == 1
+    assert done.stdout.endswith("created provider sim\n")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "tokendance: 1 of 3 changes are done, then one failed:"
+    column = text.splitlines()[2].index("env:TOKENDANCE_PROVIDER_NONE") + 1
+    assert lines[1].startswith(f"  {bench.file}:3:{column}: create provider other: invalid_request: ")
+    assert "TOKENDANCE_PROVIDER_NONE is not set" in lines[1]
+    assert lines[2:4] == ["  Done before it: provider sim.", "  Not tried: model fast."]
+    assert lines[4].startswith("TOKENDANCE_REQUEST_ID=req_")
+
+    told = bench.run("apply", "--yes", "--format", "json")
+    assert [one["state"] for one in json.loads(told.stdout)["changes"]] == ["failed", "not_tried"]
+    repaired = bench.run("apply", "--yes", text=bench.text("name: fast"))
+    assert (repaired.returncode, await bench.answers("fast")) == (0, "")
+
+
+def test_what_cannot_be_compared_is_neither_same_nor_different(bench: Bench, tmp_path: Path) -> None:
+    """Invalid files are 2, with every mistake; what the settings name cannot be declared differently; no node is 3."""
+    invalid = bench.run("diff", text="models:\n  - {nam: x}\nmodel: []\n")
+    assert (invalid.returncode, invalid.stdout) == (2, "")
+    assert [line.split(": ")[0].rpartition("yaml:")[2] for line in invalid.stderr.splitlines()[1:]] == [
+        "2:5",
+        "2:5",
+        "2:6",
+        "3:1",
+    ]
+    settled = "models:\n  - {name: settled, aliases: [x], routes: [{provider: settled, upstream_model: demo-echo}]}\n"
+    for command in ("diff", "apply"):
+        refused = bench.run(command, text=settled)
+        assert refused.returncode == 2
+        assert f"{bench.file}:2:5: model settled is named differently in the node's settings file" in refused.stderr
+    gone = tokendance("--data-dir", str(tmp_path), "diff", "-f", str(bench.file), "--format", "json")
+    assert gone.returncode == 3
+    missing = tokendance("--data-dir", str(tmp_path), "diff", "-f", str(tmp_path / "none.yaml"))
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+
+
+def test_nothing_is_done_unasked(bench: Bench) -> None:
+    """A dry run shows and stops; without a terminal to ask at, a change needs --yes."""
+    text = bench.text("name: fast")
+    dry = bench.run("apply", "--dry-run", text=text)
+    assert (dry.returncode, dry.stdout.splitlines()[-1]) == (0, "2 to create; nothing was done.")
+    unasked = bench.run("apply")
+    assert unasked.returncode == 2
+    assert "Add --yes" in unasked.stderr
+    assert bench.run("diff").returncode == 1
+    as_json = json.loads(bench.run("diff", "--format", "json").stdout)
+    assert [(one["action"], one["kind"], one["name"]) for one in as_json["changes"]] == [
+        ("create", "provider", "sim"),
+        ("create", "model", "fast"),
+    ]
+    assert as_json["changes"][1]["fields"]["visibility"] == {"before": None, "after": "internal"}
