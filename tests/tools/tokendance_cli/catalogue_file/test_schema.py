@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tokendance_cli.catalogue_file.schema import InvalidFileError, read_file
+from tokendance_server.providers.openai.capabilities import CAPABILITIES
 
 ROOT = Path(__file__).resolve().parents[4]
 SECRET = "sk-canary"
@@ -28,6 +29,12 @@ def test_the_sample_has_no_fault() -> None:
     assert [one.name for one in content.providers] == ["openai", "vllm", "ollama"]
     assert [one.name for one in content.models] == ["fast", "private", "embed"]
     assert content.models[0].routes[1].priority == 1
+
+
+def test_the_page_names_every_capability() -> None:
+    """Nobody finds them elsewhere."""
+    page = (ROOT / "docs" / "operations" / "catalogue.md").read_text()
+    assert [name for name in CAPABILITIES if f"| `{name}` |" not in page] == []
 
 
 def test_everything_is_told_at_once(tmp_path: Path) -> None:
