@@ -12,6 +12,7 @@ import typer
 from tokendance_cli.commands import keys, migrate, models, providers
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
+from tokendance_cli.commands.completion import completion
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
 from tokendance_cli.commands.serve import serve
@@ -64,6 +65,7 @@ app.command("diff")(diff)
 app.command("chat")(chat)
 app.command("doctor")(doctor)
 app.command("errors")(errors)
+app.command("completion")(completion)
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ import typer
 
 from tokendance_cli.failures import printable
 
+_LEAST_SENTENCE = 24
+
 
 class Format(StrEnum):
     """The forms of a result."""
@@ -87,13 +89,20 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
+    least = 0
     for place, column in enumerate(columns):
-        # The first one names the row and is copied from here: it stays whole.
-        table.add_column(column, overflow="fold", no_wrap=place == 0)
+        lengths = [len(cell) for cell in (column, *(row[place] for row in rows))]
+        # Sentences may be folded; ids, names and times are copied from here and stay whole.
+        whole = not any(" " in row[place] for row in rows)
+        table.add_column(column, overflow="fold", no_wrap=whole)
+        least += 2 + (max(lengths) if whole else min(max(lengths), _LEAST_SENTENCE))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    # A terminal that is too narrow breaks lines by itself, which leaves words whole where a table would cut them.
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

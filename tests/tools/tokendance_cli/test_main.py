@@ -88,7 +88,20 @@ def test_reader_that_has_seen_enough_is_no_failure_to_report(tmp_path: Path) -> 
     process.wait(30)
 
 
-def test_completion_is_offered(run: Run) -> None:
-    """The shell can be taught the commands."""
-    told = run("--show-completion", "bash", SHELL="/bin/bash")
-    assert os.name == "nt" or "_TOKENDANCE_COMPLETE" in told.stdout + told.stderr or told.returncode == 0
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_is_offered_for_each_shell(run: Run, shell: str) -> None:
+    """Whichever shell runs the command, the script is that of the shell that was named."""
+    told = run("completion", shell)
+    assert told.returncode == 0
+    assert "_TOKENDANCE_COMPLETE" in told.stdout
+
+
+def test_bash_completes_commands(run: Run) -> None:
+    """The script that was printed asks the command itself, which knows its commands."""
+    script = run("completion", "bash").stdout
+    asking = f"{script}\nCOMP_WORDS=(tokendance doc); COMP_CWORD=1; _tokendance_completion; echo ${{COMPREPLY[@]}}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    told = subprocess.run(
+        ["bash", "-c", asking], capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
+    )
+    assert told.stdout.split() == ["doctor"]
