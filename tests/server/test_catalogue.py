@@ -1,12 +1,17 @@
 """From settings to the catalogue: what a node will not start with."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tokendance_server.catalogue import build_providers
-from tokendance_server.config import EgressSettings, ProviderSettings
+from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer
+from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
+from tokendance_server.domain.catalogue_layers import Layer
+from tokendance_server.providers.transport import Transport
 from tokendance_server.startup import StartupError
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def _providers(**base_urls: str) -> list[ProviderSettings]:
@@ -63,3 +68,41 @@ def test_a_private_network_is_reached_when_it_is_opened(tmp_path: Path) -> None:
     assert len(build_providers(_providers(a="http://10.0.0.5/v1", b="http://[fd12::1]/v1"), tmp_path, policy)) == 2
     with pytest.raises(StartupError, match=r"10\.0\.1\.5"):
         build_providers(_providers(a="http://10.0.1.5/v1"), tmp_path, policy)
+
+
+def _model(name: str, *aliases: str, provider: str = "a") -> ModelSettings:
+    return ModelSettings(name=name, aliases=aliases, routes=(RouteSettings(provider=provider, upstream_model="up"),))
+
+
+def test_models_without_a_provider_are_those_of_the_demo() -> None:
+    """As a first file of settings may have them; nothing at all leaves the layer empty."""
+    assert read_layer([], [], NOW) == Layer({}, {}, NOW)
+    layer = read_layer([], [_model("m", provider="demo")], NOW)
+    assert [*layer.providers] == ["demo"]
+    assert layer.models["m"].public
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ([_model("m", provider="b")], "model 'm' has a route to 'b', which is no provider"),
+        ([_model("m"), _model("m")], "two models are named 'm'"),
+        ([_model("m", "x"), _model("n", "x")], "two models claim the name 'x'"),
+        ([_model("m"), _model("n", "m")], "two models claim the name 'm'"),
+    ],
+)
+def test_models_that_cannot_be_served_stop_the_start(models: list[ModelSettings], told: str) -> None:
+    """In one line that says which."""
+    with pytest.raises(StartupError, match=told):
+        read_layer(_providers(a="https://a.example"), models, NOW)
+
+
+async def test_a_provider_that_cannot_be_built_stops_the_start(tmp_path: Path) -> None:
+    """With its name and what is wrong."""
+    settings = [ProviderSettings(name="a", kind="openai", base_url="https://a.example", capabilities=frozenset({"x"}))]
+    policy = EgressSettings().policy(loopback_only=False)
+    transport = Transport(policy)
+    configured = build_providers(settings, tmp_path, policy)
+    with pytest.raises(StartupError, match="provider 'a' cannot be used: unknown capabilities: x"):
+        check_buildable(configured, NodeUpstreams(tmp_path, policy, transport))
+    await transport.close()
