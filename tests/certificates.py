@@ -49,8 +49,10 @@ class Authority:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named("Certificates of a test")
-        certificate = _builder(self._name, self._name, self._key, timedelta(days=2)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        certificate = (
+            _builder(self._name, self._name, self._key, timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         )
         self.certificate = certificate.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
@@ -63,7 +65,9 @@ class Authority:
     ) -> Certificate:
         """Make a certificate of these alternative names; one `valid_for` less than nothing has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_named(common_name), self._name, key, valid_for)
+        # Tells authorities of one name apart, as while an old one and a new one are believed side by side.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = _builder(_named(common_name), self._name, key, valid_for).add_extension(issuer, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)

@@ -87,6 +87,8 @@ class FacadeConfig(BaseModel):
     def _check_server(cls, value: str) -> str:
         if value and not value.startswith("unix:"):
             address = parse_address(value)
+            if "/" in value:
+                raise ValueError("a server is given as host:port, or as unix:///absolute/path")
             if address[1] == 0:
                 raise ValueError("the port of the server is needed, such as gateway.internal:50052")
         return value

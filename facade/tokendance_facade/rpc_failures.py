@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
 from tokendance.rpc import STATUS_DETAILS_KEY, RpcFailure, from_rpc
 
 _log = structlog.get_logger("tokendance_facade")
@@ -26,6 +27,10 @@ def read_failure(failure: grpc.RpcError, request_id: str) -> GatewayError:
     """Return the error of a failed call. Without details of ours its text is replaced: it may name addresses."""
     call = cast("RpcFailure", failure)
     error = from_rpc(call)
+    if error.metadata.get("listener") == "facade":
+        # Nothing that a caller did: this facade has a certificate that the server does not take.
+        _log.error("server_refused_facade", request_id=request_id, details=error.message)
+        return GatewayError(errors_pb2.ERROR_REASON_SERVICE_STOPPING, _BARE[grpc.StatusCode.UNAVAILABLE])
     pairs = cast("list[tuple[str, object]]", call.trailing_metadata() or ())
     if not any(key == STATUS_DETAILS_KEY for key, _ in pairs):
         _log.warning("rpc_failed", request_id=request_id, status=str(call.code()), details=error.message)

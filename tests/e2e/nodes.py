@@ -238,6 +238,7 @@ def running(
     folder: Path,
     upstream_url: str,
     models: Sequence[str],
+    *,
     stop_grace_s: float = 20,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
@@ -266,7 +267,8 @@ def running(
             role = ["--role", "server", "--internal", f"127.0.0.1:{server_internal}"]
             # A server on its own cannot know who reaches its facade, so its upstream on loopback is opened by hand.
             opened = secrets | {"TOKENDANCE_GATEWAY_SERVER__EGRESS__ALLOW_LOOPBACK": "true"}
-            target, presented = f"unix://{data / 'facade.sock'}", {}
+            target = f"unix://{data / 'facade.sock'}"
+            presented: dict[str, str] = {}
             if topology == "tls":
                 target = f"127.0.0.1:{facade_grpc}"
                 known, presented = mutual_tls(folder, target)

@@ -51,6 +51,7 @@ def not_a_facade() -> GatewayError:
         errors_pb2.ERROR_REASON_PERMISSION_DENIED,
         "This address is for the gateway's own facade, and the client certificate is not one of a facade's that is "
         "valid now; call the gRPC address instead.",
+        metadata={"listener": "facade"},
         origin="caller",
     )
 
