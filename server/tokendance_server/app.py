@@ -187,7 +187,7 @@ class Server:
             await listener.drain()
         self._admission.drain()
         # Their callers are told at once to go elsewhere; what runs is ended here, because only here it is told why.
-        closing = asyncio.gather(*(one.stop(grace_s + 2 * _LAST_WORDS_S) for one in self._listeners))
+        closing = [asyncio.create_task(one.stop(grace_s + 2 * _LAST_WORDS_S)) for one in self._listeners]
         try:
             await self._admission.emptied(grace_s)
             self._admission.end_all()
@@ -195,8 +195,10 @@ class Server:
             # Sooner than above, because those who watch health never leave by themselves.
             await asyncio.gather(*(one.stop(_LAST_WORDS_S) for one in self._listeners))
         finally:
-            closing.cancel()
-            await asyncio.wait([closing])
+            for task in closing:
+                task.cancel()
+            if closing:
+                await asyncio.wait(closing)
 
     async def stop(self, grace_s: float) -> None:
         """Drain, cut what is left, and close everything."""

@@ -25,6 +25,8 @@ _CONNECTION_AGE_MS = 3_600_000
 # A peer that is gone without a word, or reads nothing at all, is noticed within both together.
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
+# Calls of a peer that takes nothing are ended, but what it holds of them in its connection goes only with that.
+_CONNECTION_AGE_MS = 3_600_000
 
 
 class Listener:
@@ -135,6 +137,8 @@ def _options(limits: Limits, *, facades: bool) -> Sequence[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_MS + _KEEPALIVE_MS),
         *(_facade_options(limits) if facades else (("grpc.max_concurrent_streams", limits.grpc_concurrent_streams),)),
     )
 

@@ -46,6 +46,7 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LibraryFormatter())
+    handler.addFilter(_is_news)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 
 
@@ -97,6 +98,12 @@ def show_loop_lag(registry: CollectorRegistry, read: Callable[[], float]) -> Non
         "How late the event loop runs what is due, smoothed over half a second.",
         registry=registry,
     ).set_function(read)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell a library's warning from gRPC's stack for each caller that leaves while its answer is being sent."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 class _LibraryFormatter(logging.Formatter):

@@ -30,9 +30,9 @@ class Attacker:
         # Nothing that we send is checked, so that what is wrong can be sent.
         config = h2.config.H2Configuration(client_side=True, validate_outbound_headers=False)
         self.http2 = h2.connection.H2Connection(config)
-        if window is not None:
-            self.http2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
         self.http2.initiate_connection()
+        if window is not None:
+            self.http2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.status: dict[int, str] = {}
         self.reset: dict[int, int] = {}
         self.received: dict[int, int] = {}
