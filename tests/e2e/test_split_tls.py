@@ -16,7 +16,20 @@ import pytest
 from cryptography import x509
 from tests.certificates import FACADE_NAME, FACADE_NAMES, SERVER_NAMES, Authority
 from tests.e2e.calls import rest
-from tests.e2e.nodes import TOKENDANCE, Node, Process, clean_environment, running, start, stopping, wait_ready
+from tests.e2e.nodes import (
+    ROOT,
+    TOKENDANCE,
+    Node,
+    Process,
+    await_file,
+    clean_environment,
+    free_ports,
+    running,
+    start,
+    stopping,
+    wait_ready,
+)
+from tests.e2e.test_examples import BLOCK
 from tests.e2e.test_listeners import ask, lines_of
 from tests.e2e.upstream import Upstream, until
 
@@ -188,9 +201,60 @@ def test_a_target_that_would_believe_nothing_is_refused(tmp_path: Path, target: 
     assert words in told.stderr
 
 
+async def test_a_target_on_this_machine_without_certificates_is_warned_of(upstream: Upstream, tmp_path: Path) -> None:
+    """It serves, and its server counts every caller as the facade itself."""
+    with running("one", tmp_path, upstream.base_url, ["sim"]) as node:
+        http, internal = free_ports(2)
+        addresses = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}"]
+        command = ["serve", "--role", "facade", "--server", node.grpc, *addresses]
+        processes = [start("plain", command, tmp_path, clean_environment())]
+        with stopping(processes):
+            await asyncio.to_thread(wait_ready, processes[0], f"http://127.0.0.1:{internal}")
+            _, answered, _ = await ask(f"http://127.0.0.1:{http}/v1/models", key=node.api_key)
+            until(lambda: "does not believe who the callers are" in processes[0].text)
+            # Not the id that the facade gave: what it asserted was dropped.
+            assert answered["x-request-id"] not in node.text
+
+
 def _serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ports = ["--http", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     command: list[str | Path] = [TOKENDANCE, "serve", *ports, *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=20, cwd=folder, env=clean_environment()
     )
+
+
+async def test_the_page_about_it_works(tmp_path: Path) -> None:
+    """Its commands make the certificates, its two files start the two roles, and a call gets through."""
+    http, internal, server_internal, facade_grpc = free_ports(4)
+    page = (ROOT / "docs" / "operations" / "split.md").read_text(encoding="utf-8")
+    for written, used in (
+        ("gateway.internal:50052", f"127.0.0.1:{facade_grpc}"),
+        ("10.0.0.5:50052", f"127.0.0.1:{facade_grpc}"),
+        ("IP:10.0.0.5", "IP:127.0.0.1"),
+        ("127.0.0.1:8080", f"127.0.0.1:{http}"),
+    ):
+        assert written in page
+        page = page.replace(written, used)
+    blocks = dict(BLOCK.findall(page))
+    assert set(blocks) == {"certificates", "server", "facade", "serve-server", "serve-facade"}
+    await asyncio.to_thread(_run_lines, blocks["certificates"], tmp_path)
+    for role in ("server", "facade"):
+        (tmp_path / f"{role}.toml").write_text(blocks[role], encoding="utf-8")
+    processes: list[Process] = []
+    with stopping(processes):
+        for role, port in (("server", server_internal), ("facade", internal)):
+            command = blocks[f"serve-{role}"].split()
+            assert command[0] == "tokendance"
+            more = ["--internal", f"127.0.0.1:{port}", *(["--key-file", "key"] if role == "server" else [])]
+            processes.insert(0, start(role, [*command[1:], *more], tmp_path, clean_environment()))
+            await asyncio.to_thread(wait_ready, processes[0], f"http://127.0.0.1:{port}")
+        await asyncio.to_thread(await_file, tmp_path / "key")
+        status, _, text = await ask(f"http://127.0.0.1:{http}/v1/models", key=(tmp_path / "key").read_text().strip())
+        assert status == 200
+        assert "demo-echo" in text
+
+
+def _run_lines(text: str, folder: Path) -> None:
+    done = subprocess.run(["sh", "-euc", text], check=False, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -64,6 +64,14 @@ def open_addresses(http_url: str, internal_url: str, grpc_address: str) -> list[
     return warnings
 
 
+def unbelieved(server: str) -> str:
+    """Return the warning of a facade that reaches its server over TCP without certificates."""
+    return (
+        f"The server at {server} does not believe who the callers are: it takes this facade's own address for theirs, "
+        "also where a key is limited to networks. Name its facade.sock as unix:///PATH, or use [facade.server_tls]."
+    )
+
+
 def _api(http_url: str) -> str:
     """Return the base URL of the API, by an address that one can connect to."""
     if not http_url or http_url.startswith("unix:"):

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokendance_cli.announcement import addresses, curl_line, first_key, open_addresses
+from tokendance_cli.announcement import addresses, curl_line, first_key, open_addresses, unbelieved
 from tokendance_cli.certificates import check_certificates
 from tokendance_cli.failures import CommandError
 from tokendance_cli.node import Node, Role
@@ -131,6 +131,9 @@ def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path 
     plain_grpc = node.grpc_address if settings.server.tls is None else ""
     for warning in open_addresses(node.http_url, node.internal_url, plain_grpc):
         print(f"Warning: {warning}", file=sys.stderr, flush=True)
+    facade = settings.facade
+    if role is Role.FACADE and facade.server and facade.server_tls is None and not facade.server.startswith("unix:"):
+        print(f"Warning: {unbelieved(facade.server)}", file=sys.stderr, flush=True)
     data_dir = None if role is Role.FACADE else settings.server.data_dir
     print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir, node.facade_address))
     if node.http_url:
