@@ -45,17 +45,17 @@ from tokendance_server.catalogue import (
 )
 from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
-from tokendance_server.domain.catalog import ProviderConfig
-from tokendance_server.domain.catalogue import Catalogue
+from tokendance_server.domain.catalogue.in_force import Catalogue
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.changes import Watcher
 from tokendance_server.domain.clock import Clock, SystemClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.domain.key import KeyDraft, KeyQuota
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
-from tokendance_server.domain.secrets import PepperRing
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.listeners import Listener, by_service, is_loopback
 from tokendance_server.providers.transport import Transport

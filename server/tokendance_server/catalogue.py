@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 from tokendance_server.config import ModelSettings, ProviderSettings
-from tokendance_server.domain.catalog import Catalog, ProviderConfig, Route
-from tokendance_server.domain.catalogue import Catalogue, SpecError
-from tokendance_server.domain.catalogue_editor import CatalogueEditor
-from tokendance_server.domain.catalogue_entries import CatalogueStore, ModelSpec, ProviderSpec
-from tokendance_server.domain.catalogue_layers import DEMO, DEMO_PROVIDER, Layer, model_of
+from tokendance_server.domain.catalogue.editor import CatalogueEditor
+from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError
+from tokendance_server.domain.catalogue.layers import DEMO, DEMO_PROVIDER, Layer, model_of
+from tokendance_server.domain.catalogue.models import Catalog, ProviderConfig, Route
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError

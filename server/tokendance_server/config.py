@@ -19,7 +19,7 @@ from pydantic import (
 
 from tokendance.tls_files import TlsFiles
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.domain.networks import parse_network
+from tokendance_server.domain.keys.networks import parse_network
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]

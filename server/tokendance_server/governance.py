@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.key_life import KeyLife
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
-from tokendance_server.domain.secrets import PepperRing
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
+from tokendance_server.domain.keys.secrets import PEPPER_BYTES, check_pepper
 
 _ENV_PREFIX = "TOKENDANCE_PROVIDER_"
 _MAKE = "`openssl rand -hex 32`"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokendance.ids import new_id
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.references import resolve_pepper
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError

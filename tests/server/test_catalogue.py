@@ -7,7 +7,7 @@ import pytest
 
 from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer
 from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
-from tokendance_server.domain.catalogue_layers import Layer
+from tokendance_server.domain.catalogue.layers import Layer
 from tokendance_server.providers.transport import Transport
 from tokendance_server.startup import StartupError
 

@@ -15,8 +15,8 @@ from sqlalchemy import text
 from tokendance.errors import GatewayError
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import ManualClock
-from tokendance_server.domain.key import KeyDraft, KeyQuota
-from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
+from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.stores.sql.database import Database

@@ -13,7 +13,7 @@ from tests.stores.conftest import migrate
 
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import SystemClock
-from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.startup import StartupError
 from tokendance_server.storage import Storage, open_directory, open_storage
 from tokendance_server.stores.sql.leases import RENEW_S

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 from tests.servers import PostgresServer
 
-from tokendance_server.domain.catalogue_entries import CatalogueStore
+from tokendance_server.domain.catalogue.entries import CatalogueStore
 from tokendance_server.domain.changes import ChangeFeed
-from tokendance_server.domain.key_store import KeyStore
+from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.organizations import OrganizationStore
 from tokendance_server.stores.memory import (
     MemoryCatalogueStore,

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tokendance_server.domain.catalog import Route
-from tokendance_server.domain.catalogue_entries import (
+from tokendance_server.domain.catalogue.entries import (
     Edit,
     Entry,
     EntryKind,
@@ -21,6 +20,7 @@ from tokendance_server.domain.catalogue_entries import (
     read_model,
     read_provider,
 )
+from tokendance_server.domain.catalogue.models import Route
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 PROVIDER = ProviderSpec(

@@ -13,7 +13,7 @@ import pytest
 
 from tokendance.gateway.v1 import quota_pb2 as q
 from tokendance.ids import new_id
-from tokendance_server.domain.key import (
+from tokendance_server.domain.keys.key import (
     Key,
     KeyCursor,
     KeyFilter,
@@ -23,7 +23,7 @@ from tokendance_server.domain.key import (
     LimitRule,
     Rotation,
 )
-from tokendance_server.domain.key_store import RotationMark
+from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.domain.organizations import Member, Organization, Team
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)

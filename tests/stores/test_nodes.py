@@ -14,13 +14,13 @@ from tokendance.errors import GatewayError
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.changes import ChangeFeed, ChangeKind, Watcher
 from tokendance_server.domain.clock import SystemClock
-from tokendance_server.domain.key import KeyDraft, KeyQuota
-from tokendance_server.domain.key_life import KeyLife
-from tokendance_server.domain.key_store import KeyStore
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.store import KeyStore
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations, OrganizationStore
-from tokendance_server.domain.secrets import PepperRing
 from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database

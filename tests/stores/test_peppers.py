@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from tests.stores.old_schemas import make_first_schema
 
-from tokendance_server.domain.secrets import PepperRing
+from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.peppers import check_peppers

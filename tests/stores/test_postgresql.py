@@ -15,7 +15,7 @@ from tests.servers import PostgresServer, own_postgres
 from tests.stores.conftest import migrate
 
 from tokendance.ids import new_id
-from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
+from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
 from tokendance_server.domain.organizations import Organization, Team
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError

@@ -16,12 +16,11 @@ from tokendance_cli.failures import CommandError
 from tokendance_cli.settings import GatewaySettings
 from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
+from tokendance_facade.server_channel import open_channel
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.paths import find_sockets
 from tokendance_server.telemetry import new_registry
-
-_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 class Role(StrEnum):
@@ -57,6 +56,7 @@ class Node:
         self.http_url = ""
         self.internal_url = ""
         self.grpc_address = ""
+        self.facade_address = ""
 
     async def start(self) -> None:
         """Open, bind and serve; raises CommandError, with nothing left running."""
@@ -102,6 +102,7 @@ class Node:
         self.first_key = self._server.first_key
         await self._server.start()
         self.grpc_address = self._server.grpc_address or ""
+        self.facade_address = self._server.facade_address or ""
 
     async def _start_site(self) -> None:
         self._site = InternalSite(self._settings.facade.internal, self._registry, self._server_ready)
@@ -131,8 +132,8 @@ class Node:
         return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def _open_channel(self) -> grpc.aio.Channel:
-        target = self._settings.facade.server or f"unix:{find_sockets(self._settings.server.data_dir).facade}"
-        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        own_socket = f"unix:{find_sockets(self._settings.server.data_dir).facade}"
+        return open_channel(self._settings.facade, own_socket)
 
 
 @contextmanager

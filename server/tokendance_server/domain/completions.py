@@ -10,8 +10,8 @@ from typing import Protocol
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
 from tokendance.ids import new_id
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Model, Route
-from tokendance_server.domain.catalogue import Serving
+from tokendance_server.domain.catalogue.in_force import Serving
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.upstream import Upstream, UpstreamCall

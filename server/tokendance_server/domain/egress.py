@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-from tokendance_server.domain.networks import Network
+from tokendance_server.domain.keys.networks import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

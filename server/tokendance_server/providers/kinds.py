@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.upstream import Upstream
 from tokendance_server.providers.demo import DemoUpstream
 from tokendance_server.providers.openai import OpenAICodec

@@ -10,7 +10,7 @@ import yarl
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import Codec, StreamDecoder, UpstreamRequest

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.guarded_connector import CONNECTING, Connecting, GuardedConnector
 from tokendance_server.telemetry import logger

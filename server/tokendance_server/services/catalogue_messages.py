@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Model, Route
-from tokendance_server.domain.catalogue_entries import Entry, ModelSpec, ProviderSpec
-from tokendance_server.domain.catalogue_layers import model_of
+from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue.layers import model_of
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 
 _CAPABILITIES = {
     name.removeprefix("MODEL_CAPABILITY_").lower(): number for name, number in pb.ModelCapability.items() if number

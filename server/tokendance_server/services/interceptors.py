@@ -22,7 +22,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, caller_pb2, errors_pb2
 from tokendance.ids import new_id
 from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
-from tokendance_server.domain.networks import check_network
+from tokendance_server.domain.keys.networks import check_network
 from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import API_KEY, Rule, check
 from tokendance_server.services.admission import Admission, Gate, Priority

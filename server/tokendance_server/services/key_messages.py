@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2, quota_pb2
 from tokendance.gateway.v1 import keys_service_pb2 as pb
-from tokendance_server.domain.key import Key, KeyDraft, KeyQuota, KeyState, LimitRule
+from tokendance_server.domain.keys.key import Key, KeyDraft, KeyQuota, KeyState, LimitRule
 from tokendance_server.domain.names import child_name
 
 _STATES = {state: pb.KeyState.Value(f"KEY_STATE_{state.name}") for state in KeyState}

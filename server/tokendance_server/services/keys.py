@@ -8,11 +8,11 @@ import grpc.aio
 
 from tokendance.gateway.v1 import keys_service_pb2 as pb
 from tokendance.gateway.v1 import keys_service_pb2_grpc as pb_grpc
-from tokendance_server.domain.key import Key
-from tokendance_server.domain.key_life import KeyLife
-from tokendance_server.domain.key_rules import DAY_S
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import KeyQuery, Keys
+from tokendance_server.domain.keys.key import Key
+from tokendance_server.domain.keys.keys import KeyQuery, Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.rules import DAY_S
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.services.call import call_of
 from tokendance_server.services.key_messages import (
     changed_key,

@@ -13,8 +13,8 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance.gateway.v1 import models_service_pb2_grpc as pb_grpc
-from tokendance_server.domain.catalogue import Catalogue
-from tokendance_server.domain.catalogue_editor import CatalogueEditor
+from tokendance_server.domain.catalogue.editor import CatalogueEditor
+from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.services.call import call_of
 from tokendance_server.services.catalogue_messages import (

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from tokendance_server.domain.catalogue_entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
+from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
-from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
-from tokendance_server.domain.key_store import RotationMark
+from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter
+from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokendance.ids import new_id
-from tokendance_server.domain.secrets import PEPPER_BYTES, check_pepper
+from tokendance_server.domain.keys.secrets import PEPPER_BYTES, check_pepper
 from tokendance_server.startup import StartupError
 
 _SOCKETS_FILE = "sockets.json"

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import ManualClock
-from tokendance_server.domain.key import Key, KeyDraft, KeyQuota
-from tokendance_server.domain.key_life import KeyLife
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.keys.key import Key, KeyDraft, KeyQuota
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.names import child_name, organization_name
 from tokendance_server.domain.organizations import FirstNames, Member, Organization, Organizations, Team
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import PepperRing
 from tokendance_server.stores.memory import MemoryKeyStore, MemoryOrganizationStore
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)

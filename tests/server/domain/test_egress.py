@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError, check_path, escape_id
-from tokendance_server.domain.networks import parse_network
+from tokendance_server.domain.keys.networks import parse_network
 
 STRICT = EgressPolicy()
 EMBEDDED = EgressPolicy(allow_loopback=True)

@@ -17,9 +17,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from structlog.testing import capture_logs
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
-from tokendance_server.domain.networks import parse_network
+from tokendance_server.domain.keys.networks import parse_network
 from tokendance_server.providers.guarded_connector import GuardedConnector, GuardedResolver
 from tokendance_server.providers.transport import Transport
 

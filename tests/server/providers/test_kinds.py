@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.providers.demo import DemoUpstream
 from tokendance_server.providers.kinds import build_upstream

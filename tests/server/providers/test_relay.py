@@ -10,7 +10,7 @@ from dev.simulator import Simulator
 from dev.simulator.faults import FAULTS
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers.openai import OpenAICodec

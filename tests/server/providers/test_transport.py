@@ -11,7 +11,7 @@ import yarl
 
 from dev.simulator import Simulator
 from tokendance.errors import GatewayError
-from tokendance_server.domain.catalog import ProviderConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.providers.transport import Answer, Transport
 

@@ -16,13 +16,13 @@ from tokendance.gateway.v1 import keys_service_pb2 as pb
 from tokendance.gateway.v1 import quota_pb2 as q
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import ManualClock
-from tokendance_server.domain.key_life import KeyLife
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.secrets import PepperRing, mint
+from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.names import organization_name
 from tokendance_server.domain.organizations import FirstNames, Organizations
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import PepperRing, mint
 from tokendance_server.services.call import Call, Trust
 from tokendance_server.services.keys import KeysService
 from tokendance_server.stores.memory import MemoryKeyStore, MemoryOrganizationStore

@@ -20,11 +20,11 @@ from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub, add_ModelsServiceServicer_to_server
 from tokendance.rpc import from_rpc
 from tokendance_server.catalogue import NodeUpstreams
-from tokendance_server.domain.catalog import Route
-from tokendance_server.domain.catalogue import Catalogue
-from tokendance_server.domain.catalogue_editor import CatalogueEditor
-from tokendance_server.domain.catalogue_entries import ModelSpec, ProviderSpec
-from tokendance_server.domain.catalogue_layers import Layer
+from tokendance_server.domain.catalogue.editor import CatalogueEditor
+from tokendance_server.domain.catalogue.entries import ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue.in_force import Catalogue
+from tokendance_server.domain.catalogue.layers import Layer
+from tokendance_server.domain.catalogue.models import Route
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.providers.transport import Transport

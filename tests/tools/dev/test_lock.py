@@ -12,9 +12,7 @@ LOCKS = ("dev", "gen")
 
 def pins(lock: str) -> dict[str, Requirement]:
     """Maps each package of a lock to its line without the hashes."""
-    lines = re.findall(
-        r"^([a-z0-9].*?) \\$", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE
-    )
+    lines = re.findall(r"^([a-z0-9].*?) \\$", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE)
     return {requirement.name: requirement for requirement in map(Requirement, lines)}
 
 

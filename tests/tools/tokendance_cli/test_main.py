@@ -99,9 +99,8 @@ def test_completion_is_offered_for_each_shell(run: Run, shell: str) -> None:
 def test_bash_completes_commands(run: Run) -> None:
     """The script that was printed asks the command itself, which knows its commands."""
     script = run("completion", "bash").stdout
-    asking = f"{script}\nCOMP_WORDS=(tokendance doc); COMP_CWORD=1; _tokendance_completion tokendance; echo ${{COMPREPLY[@]}}"
+    asking = "COMP_WORDS=(tokendance doc); COMP_CWORD=1; _tokendance_completion tokendance; echo ${COMPREPLY[@]}"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    told = subprocess.run(
-        ["bash", "-c", asking], capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
-    )
+    command = ["bash", "-c", f"{script}\n{asking}"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PATH": path})
     assert told.stdout.split() == ["doctor"]

@@ -19,6 +19,6 @@ class Shell(StrEnum):
 
 def completion(shell: Annotated[Shell, typer.Argument(help="The shell to teach.")]) -> None:
     """Print the completion script of a shell: `source <(tokendance completion bash)`."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # there, but not re-exported
 
     print(get_completion_script(prog_name="tokendance", complete_var="_TOKENDANCE_COMPLETE", shell=shell.value))

@@ -14,7 +14,7 @@ from tokendance_cli.announcement import is_local
 from tokendance_cli.preflight.doors import is_running
 from tokendance_cli.preflight.row import Row, State
 from tokendance_server.config import ServerConfig
-from tokendance_server.domain.secrets import check_pepper
+from tokendance_server.domain.keys.secrets import check_pepper
 from tokendance_server.references import resolve_pepper
 from tokendance_server.storage import secrets_dir
 from tokendance_server.stores.paths import DATABASE_FILE, PEPPER_FILE

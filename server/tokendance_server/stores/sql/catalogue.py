@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tokendance_server.domain.catalogue_entries import (
+from tokendance_server.domain.catalogue.entries import (
     CHANGES,
     AnyEntry,
     Edit,

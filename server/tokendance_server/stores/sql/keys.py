@@ -13,8 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.changes import ChangeKind
-from tokendance_server.domain.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, KeyState, LimitRule, Rotation
-from tokendance_server.domain.key_store import RotationMark
+from tokendance_server.domain.keys.key import (
+    Key,
+    KeyCursor,
+    KeyFilter,
+    KeyQuota,
+    KeySecret,
+    KeyState,
+    LimitRule,
+    Rotation,
+)
+from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database

@@ -14,9 +14,9 @@ from tests.server.domain.house import OPERATOR, START, House, admin_of, draft_fo
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
-from tokendance_server.domain.key import Key, KeyDraft, KeyQuota, KeyState
-from tokendance_server.domain.key_life import LONGEST_OVERLAP_S, MOST_SECRETS
-from tokendance_server.domain.key_rules import DAY_S
+from tokendance_server.domain.keys.key import Key, KeyDraft, KeyQuota, KeyState
+from tokendance_server.domain.keys.life import LONGEST_OVERLAP_S, MOST_SECRETS
+from tokendance_server.domain.keys.rules import DAY_S
 from tokendance_server.domain.organizations import FirstNames, Member
 from tokendance_server.domain.principals import Principal
 

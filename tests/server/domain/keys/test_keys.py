@@ -12,8 +12,8 @@ from tests.server.domain.house import OPERATOR, PEPPERS, START, House, admin_of,
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
-from tokendance_server.domain.key import KeyState
-from tokendance_server.domain.keys import KeyQuery
+from tokendance_server.domain.keys.key import KeyState
+from tokendance_server.domain.keys.keys import KeyQuery
 from tokendance_server.domain.names import organization_name
 
 

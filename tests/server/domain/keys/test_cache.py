@@ -6,7 +6,7 @@ import asyncio
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
-from tokendance_server.domain.key_cache import SharedReads, TimedCache
+from tokendance_server.domain.keys.cache import SharedReads, TimedCache
 
 
 def test_a_value_is_kept_for_its_time_and_no_longer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.networks import check_network, parse_network
+from tokendance_server.domain.keys.networks import check_network, parse_network
 from tokendance_server.domain.principals import Principal
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
-from tokendance_server.domain.catalogue import Catalogue, SpecError, Upstreams
-from tokendance_server.domain.catalogue_entries import (
+from tokendance_server.domain.catalogue.entries import (
     AnyEntry,
     CatalogueStore,
     Edit,
@@ -19,7 +18,8 @@ from tokendance_server.domain.catalogue_entries import (
     ProviderSpec,
     Rows,
 )
-from tokendance_server.domain.catalogue_rules import (
+from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError, Upstreams
+from tokendance_server.domain.catalogue.rules import (
     check_model,
     check_model_name,
     check_names_free,

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS
-from tokendance_server.domain.catalogue import SpecError
-from tokendance_server.domain.catalogue_entries import Entry, ModelSpec, ProviderSpec
-from tokendance_server.domain.key_rules import invalid
+from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec
+from tokendance_server.domain.catalogue.in_force import SpecError
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS
+from tokendance_server.domain.keys.rules import invalid
 
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,256}")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tokendance_server.domain.catalog import COMPLETIONS, EMBEDDINGS, Model, Route
-from tokendance_server.domain.catalogue_entries import Entry, ModelSpec, ProviderSpec, Rows
+from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec, Rows
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 
 DEMO = "demo"
 DEMO_PROVIDER = ProviderSpec(kind="demo", public_label="Built-in demo")

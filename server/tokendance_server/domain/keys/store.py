@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tokendance_server.domain.key import Key, KeyCursor, KeyFilter
+from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter
 
 
 @dataclass(frozen=True, slots=True)

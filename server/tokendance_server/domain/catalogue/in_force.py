@@ -12,9 +12,9 @@ from typing import Protocol
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
-from tokendance_server.domain.catalog import Catalog, ProviderConfig
-from tokendance_server.domain.catalogue_entries import CatalogueStore, ProviderSpec, Rows
-from tokendance_server.domain.catalogue_layers import Layer, combine
+from tokendance_server.domain.catalogue.entries import CatalogueStore, ProviderSpec, Rows
+from tokendance_server.domain.catalogue.layers import Layer, combine
+from tokendance_server.domain.catalogue.models import Catalog, ProviderConfig
 from tokendance_server.domain.changes import Change
 from tokendance_server.domain.upstream import Upstream, UpstreamCall
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.quota_pb2 import LIMIT_METRIC_CONCURRENT_REQUESTS, LIMIT_METRIC_UNSPECIFIED
-from tokendance_server.domain.key import Key, KeyDraft, LimitRule
+from tokendance_server.domain.keys.key import Key, KeyDraft, LimitRule
+from tokendance_server.domain.keys.networks import parse_network
 from tokendance_server.domain.names import child_name, child_of, organization_name
-from tokendance_server.domain.networks import parse_network
 
 DAY_S = 86_400
 LONGEST_PERIOD_S = 3650 * DAY_S

@@ -12,8 +12,8 @@ import pytest
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import quota_pb2 as q
 from tokendance.ids import new_id
-from tokendance_server.domain.key import KeyDraft, KeyQuota, LimitRule
-from tokendance_server.domain.key_rules import DraftIds, check_draft, fingerprint
+from tokendance_server.domain.keys.key import KeyDraft, KeyQuota, LimitRule
+from tokendance_server.domain.keys.rules import DraftIds, check_draft, fingerprint
 from tokendance_server.domain.names import child_name, organization_name
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -11,10 +11,10 @@ from tests.server.domain.house import OPERATOR, PEPPERS, START, House, draft_for
 
 from tokendance.errors import GatewayError
 from tokendance_server.domain.changes import Change
-from tokendance_server.domain.key import KeySecret, KeyState
-from tokendance_server.domain.key_verifier import Verifier
-from tokendance_server.domain.keys import Keys
-from tokendance_server.domain.secrets import PepperRing, mint
+from tokendance_server.domain.keys.key import KeySecret, KeyState
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.secrets import PepperRing, mint
+from tokendance_server.domain.keys.verifier import Verifier
 
 
 async def test_what_is_no_secret_never_reaches_the_store(house: House) -> None:

@@ -12,14 +12,14 @@ from types import MappingProxyType
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.key import Key, KeyDraft, KeySecret, KeyState, Rotation
-from tokendance_server.domain.key_rules import DAY_S, DraftIds, check_draft, draft_of, invalid
-from tokendance_server.domain.key_store import KeyStore, RotationMark
-from tokendance_server.domain.keys import Keys, no_such_key, require_known
+from tokendance_server.domain.keys.key import Key, KeyDraft, KeySecret, KeyState, Rotation
+from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known
+from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, draft_of, invalid
+from tokendance_server.domain.keys.secrets import PepperRing, mint
+from tokendance_server.domain.keys.store import KeyStore, RotationMark
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import PepperRing, mint
 
 LONGEST_OVERLAP_S = 30 * DAY_S
 MOST_SECRETS = 10

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tokendance.credentials import SECRET_LENGTH, SECRET_PATTERN, check_form
-from tokendance_server.domain.secrets import PepperRing, mint
+from tokendance_server.domain.keys.secrets import PepperRing, mint
 
 PEPPER = bytes(range(32))
 OTHER = bytes(range(100, 132))

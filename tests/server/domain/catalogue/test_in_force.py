@@ -13,10 +13,10 @@ import pytest
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2
-from tokendance_server.domain.catalog import ProviderConfig, Route
-from tokendance_server.domain.catalogue import Catalogue, SpecError, UnusableUpstream
-from tokendance_server.domain.catalogue_entries import Edit, Entry, EntryKind, ModelSpec, ProviderSpec, Rows
-from tokendance_server.domain.catalogue_layers import Layer, combine
+from tokendance_server.domain.catalogue.entries import Edit, Entry, EntryKind, ModelSpec, ProviderSpec, Rows
+from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError, UnusableUpstream
+from tokendance_server.domain.catalogue.layers import Layer, combine
+from tokendance_server.domain.catalogue.models import ProviderConfig, Route
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.completions import Completions

@@ -11,9 +11,10 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.key import Key, KeyCursor, KeyDraft, KeyFilter, KeySecret, KeyState, Rotation
-from tokendance_server.domain.key_rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
-from tokendance_server.domain.key_store import KeyStore
+from tokendance_server.domain.keys.key import Key, KeyCursor, KeyDraft, KeyFilter, KeySecret, KeyState, Rotation
+from tokendance_server.domain.keys.rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
+from tokendance_server.domain.keys.secrets import PepperRing, mint
+from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.names import (
     ANY_ORGANIZATION,
     child_of,
@@ -23,7 +24,6 @@ from tokendance_server.domain.names import (
 from tokendance_server.domain.organizations import Organizations, in_scope
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import PepperRing, mint
 
 MOST_IN_PAGE = 1000
 _PAGE_SIZE = 100

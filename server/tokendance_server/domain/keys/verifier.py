@@ -17,12 +17,12 @@ from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_server.domain.changes import Change
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.key import Key, KeyState
-from tokendance_server.domain.key_cache import SharedReads, TimedCache
-from tokendance_server.domain.key_store import KeyStore
+from tokendance_server.domain.keys.cache import SharedReads, TimedCache
+from tokendance_server.domain.keys.key import Key, KeyState
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.names import child_name, organization_name
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.secrets import PepperRing
 
 # Unknown secrets are cheap to make up, so what is remembered of them never takes room from known ones.
 _MOST_UNKNOWN = 10_000

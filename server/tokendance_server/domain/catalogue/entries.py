@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from tokendance_server.domain.catalog import COMPLETIONS, Route
+from tokendance_server.domain.catalogue.models import COMPLETIONS, Route
 from tokendance_server.domain.changes import ChangeKind
 
 

@@ -1,0 +1,1 @@
+"""The model catalogue: what is kept of it, what is in force, and how it is changed."""
