@@ -13,7 +13,7 @@ from tokendance_server.domain.catalogue.editor import CatalogueEditor
 from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError
 from tokendance_server.domain.catalogue.layers import DEMO, DEMO_PROVIDER, Layer, model_of
-from tokendance_server.domain.catalogue.models import Catalog, ProviderConfig, Route
+from tokendance_server.domain.catalogue.models import ModelIndex, ProviderConfig, Route
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
@@ -161,7 +161,7 @@ def read_layer(
     problems += [f"two models are named {name!r}" for name in sorted({name for name in names if names.count(name) > 1})]
     layer = Layer(providers, {one.name: _model_spec(one) for one in model_settings}, time)
     try:
-        Catalog(map(model_of, layer.model_entries().values()))
+        ModelIndex(map(model_of, layer.model_entries().values()))
     except ValueError as exc:
         problems.append(str(exc))
     if problems:

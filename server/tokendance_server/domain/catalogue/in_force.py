@@ -14,7 +14,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance_server.domain.catalogue.entries import CatalogueStore, ProviderSpec, Rows
 from tokendance_server.domain.catalogue.layers import Layer, combine
-from tokendance_server.domain.catalogue.models import Catalog, ProviderConfig
+from tokendance_server.domain.catalogue.models import ModelIndex, ProviderConfig
 from tokendance_server.domain.changes import Change
 from tokendance_server.domain.upstream import Upstream, UpstreamCall
 
@@ -43,7 +43,7 @@ class Upstreams(Protocol):
 class Serving:
     """The catalogue with everything that serves it: upstreams and public labels by the provider's name."""
 
-    catalog: Catalog
+    catalog: ModelIndex
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Catalogue:
         self._report = report
         self._problems: list[str] = []
         self._built: dict[str, tuple[ProviderConfig, Upstream]] = {}
-        self._serving = Serving(Catalog([], version=0))
+        self._serving = Serving(ModelIndex([], version=0))
         self._reading = asyncio.Lock()
         self._outdated = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -141,7 +141,7 @@ class Catalogue:
                 problems.append(f"provider {name!r} cannot be called: {exc}")
                 upstreams[name] = UnusableUpstream()
         self._built = built
-        self._serving = Serving(Catalog(combined.models, rows.version), upstreams, labels)
+        self._serving = Serving(ModelIndex(combined.models, rows.version), upstreams, labels)
         self._tell(problems)
 
     def _upstream(self, name: str, spec: ProviderSpec) -> tuple[ProviderConfig, Upstream]:

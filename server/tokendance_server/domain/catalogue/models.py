@@ -59,7 +59,7 @@ class ProviderConfig:
     total_timeout_s: float = 3600.0
 
 
-class Catalog:
+class ModelIndex:
     """Every model by its names. Immutable: a change makes a new one."""
 
     def __init__(self, models: Iterable[Model], version: int = 1) -> None:
