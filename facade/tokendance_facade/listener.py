@@ -28,6 +28,10 @@ _BACKLOG = 1024
 _SLOWEST_READER_BYTES_PER_S = 512
 
 
+class AddressError(OSError):
+    """Nothing can listen on an address; `filename` is the address, `host:port`."""
+
+
 class Listener:
     """Serves one address. `handle` answers a request and never raises; `refuse` answers what is no request at all."""
 
@@ -46,7 +50,7 @@ class Listener:
         self.stopping = False
 
     async def start(self) -> None:
-        """Bind and listen. Raises OSError where the address is taken."""
+        """Bind and listen. Raises AddressError where the address is taken or not this machine's."""
         loop = asyncio.get_running_loop()
         config = self._config
         connections = _Connections(
@@ -74,9 +78,13 @@ class Listener:
             self.url = f"unix://{path}"
         else:
             host, port = self._address
-            self._sockets = await loop.create_server(
-                connections, host, port, backlog=_BACKLOG, reuse_address=True, **self._tls_options()
-            )
+            options = self._tls_options()
+            try:
+                self._sockets = await loop.create_server(
+                    connections, host, port, backlog=_BACKLOG, reuse_address=True, **options
+                )
+            except OSError as exc:
+                raise AddressError(exc.errno, exc.strerror, f"{host}:{port}") from exc
             bound = self._sockets.sockets[0].getsockname()[1]
             scheme = "http" if self._tls is None else "https"
             self.url = f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"

@@ -223,10 +223,10 @@ async def test_shutdown_tells_a_running_unary_call() -> None:
         assert (await answer.json())["error"]["code"] == "service_stopping"
 
 
-async def test_a_taken_port_is_an_oserror(rig: Rig) -> None:
+async def test_a_taken_port_is_told_with_its_address(rig: Rig) -> None:
     """The command line makes one clear line of it."""
     taken = rig.facade.http_url.rpartition(":")[2]
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(AddressError, match="address already in use"):
         async with open_rig(http=f"127.0.0.1:{taken}"):
             pass
 

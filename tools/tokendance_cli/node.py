@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -16,6 +15,7 @@ from tokendance_cli.failures import CommandError
 from tokendance_cli.settings import GatewaySettings
 from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
+from tokendance_facade.listener import AddressError
 from tokendance_facade.server_channel import open_channel
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import StartupError
@@ -61,7 +61,7 @@ class Node:
     async def start(self) -> None:
         """Open, bind and serve; raises CommandError, with nothing left running."""
         try:
-            with _told():
+            with _told(self._settings.facade.internal):
                 if self._role is not Role.FACADE:
                     await self._start_server()
                 if self._role is Role.SERVER:
@@ -137,13 +137,17 @@ class Node:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(internal: str) -> Iterator[None]:
+    """Tell why a node cannot start; `internal` is the address of its internal listener."""
     try:
         yield
     except StartupError as error:
         raise CommandError(str(error)) from error
+    except AddressError as error:
+        what, flag = ("The internal listener", "--internal") if error.filename == internal else ("REST", "--http")
+        raise CommandError(
+            f"{what} cannot listen on {error.filename}: the address is taken or not this machine's. "
+            f"Choose another with {flag} HOST:PORT."
+        ) from error
     except OSError as error:
-        hints = []
-        if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            hints = ["Stop what listens there, or choose other addresses with --http and --internal."]
-        raise CommandError(f"The node cannot start: {error.strerror or error}.", *hints) from error
+        raise CommandError(f"The node cannot start: {error.strerror or error}.") from error
