@@ -13,6 +13,7 @@ from tests.facade.rig import KEY, Rig, chat, hello_events, open_rig, sse
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
+from tokendance_facade.listener import AddressError
 
 CHAT = "/v1/chat/completions"
 
