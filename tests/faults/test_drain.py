@@ -20,7 +20,7 @@ from tests.e2e.upstream import Upstream, until
 LONG = "sim:tokens=400:rate=20"
 SHORT = "sim:tokens=20:rate=20"
 STREAMS = 50
-GRACE_S = 2.0
+GRACE_S = 1.5
 
 
 async def begin(node: Node, upstream: Upstream, models: list[str]) -> list[asyncio.Task[Seen]]:
@@ -88,7 +88,7 @@ async def test_streams_end_well_or_are_told_why(topology: str, upstream: Upstrea
         assert "Traceback" not in node.text, node.text[-4000:]
 
 
-@pytest.mark.parametrize("topology", ["one", "split"])
+@pytest.mark.parametrize("topology", ["one", pytest.param("split", marks=pytest.mark.long)])
 async def test_a_second_signal_is_fast(topology: str, upstream: Upstream, tmp_path: Path) -> None:
     """Whoever insists does not wait for the grace; callers are told all the same, and the exit is clean."""
     with running(topology, tmp_path, upstream.base_url, [LONG], stop_grace_s=60) as node:

@@ -26,7 +26,7 @@ def check_refusal(seen: Seen) -> None:
     assert seen.headers.get("x-should-retry") is None
 
 
-@pytest.mark.parametrize("topology", ["one", "split"])
+@pytest.mark.parametrize("topology", ["one", pytest.param("split", marks=pytest.mark.long)])
 async def test_no_more_calls_than_may_run(topology: str, upstream: Upstream, tmp_path: Path) -> None:
     """One more is refused in no time; health, figures, keys and reads are served; one that leaves makes room."""
     settings = {"SERVER__LIMITS__IN_FLIGHT": str(LIMIT)}

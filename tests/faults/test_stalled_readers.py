@@ -12,14 +12,14 @@ from tests.faults.conftest import IMPATIENT
 from tests.faults.probes import Probe
 from tests.faults.wire import STREAMED, connect, head
 
-BIG = "fault:huge-body:mb=3"
-READERS = 15
+BIG = "fault:huge-body:mb=25"
+READERS = 6
 
 
 @pytest.mark.parametrize("topology", ["one", "split"])
 def test_stalled_streams_are_cut(topology: str, upstream: Upstream, tmp_path: Path) -> None:
     """With more to read than the buffers in between take, the caller's silence ends the call within seconds."""
-    model = "fault:huge-body:mb=60"
+    model = BIG
     settings = IMPATIENT | {"SERVER__LIMITS__UPSTREAM_ANSWER_BYTES": str(100 * 1024 * 1024)}
     with running(topology, tmp_path, upstream.base_url, ["sim-echo", model], settings=settings) as node:
         probe = Probe(node)
