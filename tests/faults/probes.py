@@ -34,7 +34,11 @@ class Probe:
 
     def memory(self) -> int:
         """Resident bytes of all processes."""
-        return sum(process.memory_info().rss for process in self._processes)
+        return sum(self.memories())
+
+    def memories(self) -> list[int]:
+        """Resident bytes of each process."""
+        return [process.memory_info().rss for process in self._processes]
 
     def files(self) -> int:
         """Open descriptors of all processes."""
