@@ -32,6 +32,7 @@ class CallerAssertion(_message.Message):
     CLIENT_KIND_FIELD_NUMBER: _builtins.int
     CLIENT_VERSION_FIELD_NUMBER: _builtins.int
     HTTP_ROUTE_FIELD_NUMBER: _builtins.int
+    DIRECT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request id that the facade minted and that the caller sees."""
     surface: _errors_pb2.Surface.ValueType
@@ -46,6 +47,10 @@ class CallerAssertion(_message.Message):
     """The client's version, as it says; may be empty."""
     http_route: _builtins.str
     """The HTTP method and path of the call, such as `POST /v1/chat/completions`, without query."""
+    direct: _builtins.bool
+    """True where no proxy told of itself in the request's headers (`Forwarded`, `X-Forwarded-For`, `Via` and their like).
+    Asserted on the administration surface; false also where the facade says nothing of it.
+    """
     def __init__(
         self,
         *,
@@ -56,10 +61,11 @@ class CallerAssertion(_message.Message):
         client_kind: _builtins.str = ...,
         client_version: _builtins.str = ...,
         http_route: _builtins.str = ...,
+        direct: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "client_kind", b"client_kind", "client_version", b"client_version", "http_route", b"http_route", "request_id", b"request_id", "surface", b"surface", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "client_kind", b"client_kind", "client_version", b"client_version", "direct", b"direct", "http_route", b"http_route", "request_id", b"request_id", "surface", b"surface", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -222,6 +222,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The resource is in a state that does not allow this change."""
     ERROR_REASON_KEY_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 75
     """Keys cannot be checked now: this node lost sight of what changed, so it lets nobody in."""
+    ERROR_REASON_INVALID_ID_TOKEN: _ErrorReason.ValueType  # 76
+    """The ID token is expired, forged, meant for somebody else or otherwise not one that signs anybody in here."""
+    ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 77
+    """The keys of the identity provider cannot be read now, so nobody can sign in with its tokens."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The name without its prefix is ErrorInfo.reason, with the domain `gateway.tokendance`."""
@@ -326,6 +330,10 @@ ERROR_REASON_FAILED_PRECONDITION: ErrorReason.ValueType  # 74
 """The resource is in a state that does not allow this change."""
 ERROR_REASON_KEY_STORE_UNAVAILABLE: ErrorReason.ValueType  # 75
 """Keys cannot be checked now: this node lost sight of what changed, so it lets nobody in."""
+ERROR_REASON_INVALID_ID_TOKEN: ErrorReason.ValueType  # 76
+"""The ID token is expired, forged, meant for somebody else or otherwise not one that signs anybody in here."""
+ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 77
+"""The keys of the identity provider cannot be read now, so nobody can sign in with its tokens."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
