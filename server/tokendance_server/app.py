@@ -58,7 +58,7 @@ from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.listeners import Listener, by_service, is_loopback
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
@@ -237,7 +237,7 @@ async def open_server(
         configured = build_providers(providers, secrets_dir(directory.path), egress)
         _tell_egress(egress, configured)
         layer = read_layer(providers, models, clock.now())
-        transport = Transport(egress, answer_bytes=config.limits.upstream_answer_bytes)
+        transport = open_transport(config.upstream_client, egress, answer_bytes=config.limits.upstream_answer_bytes)
         undo.push_async_callback(transport.close)
         upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)
         check_buildable(configured, upstreams)

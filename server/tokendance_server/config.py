@@ -123,6 +123,7 @@ class ServerConfig(Settings):
     `facade_grpc` is where facades on other machines connect, with certificates; `tls` makes the listener of `grpc`
     speak TLS. `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with
     `redis_url` many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory.
+    `upstream_client` is what speaks HTTP to providers; both do the same, and `lean` takes less of the processor for it.
     """
 
     data_dir: Path = Path(".tokendance")
@@ -136,6 +137,7 @@ class ServerConfig(Settings):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     egress: EgressSettings = EgressSettings()
+    upstream_client: Literal["aiohttp", "lean"] = "aiohttp"
     key_cache_size: int = Field(default=100_000, ge=1)
     # Changed keys are dropped at once; this bounds only how long an unchanged one is believed.
     key_cache_s: Seconds = 300

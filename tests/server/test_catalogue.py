@@ -8,7 +8,7 @@ import pytest
 from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer
 from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
 from tokendance_server.domain.catalogue.layers import Layer
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import open_transport
 from tokendance_server.startup import StartupError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -101,7 +101,7 @@ async def test_a_provider_that_cannot_be_built_stops_the_start(tmp_path: Path) -
     """With its name and what is wrong."""
     settings = [ProviderSettings(name="a", kind="openai", base_url="https://a.example", capabilities=frozenset({"x"}))]
     policy = EgressSettings().policy(loopback_only=False)
-    transport = Transport(policy)
+    transport = open_transport("lean", policy)
     configured = build_providers(settings, tmp_path, policy)
     with pytest.raises(StartupError, match="provider 'a' cannot be used: unknown capabilities: x"):
         check_buildable(configured, NodeUpstreams(tmp_path, policy, transport))

@@ -7,6 +7,7 @@ address itself, or a proxy), and as the peer that the socket really has. No name
 from __future__ import annotations
 
 import socket
+import ssl
 from contextvars import ContextVar
 from typing import Any
 
@@ -61,9 +62,17 @@ class GuardedResolver(AbstractResolver):
 class GuardedConnector(aiohttp.TCPConnector):
     """Connects to what the policy lets pass; a refusal is a ClientConnectorError over an EgressRefusedError."""
 
-    def __init__(self, policy: EgressPolicy, resolver: AbstractResolver, *, force_close: bool = False) -> None:
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        resolver: AbstractResolver,
+        *,
+        tls: ssl.SSLContext | None = None,
+        force_close: bool = False,
+    ) -> None:
         super().__init__(
             limit=0,
+            ssl=tls or True,
             force_close=force_close,
             ttl_dns_cache=_DNS_CACHE_S,
             resolver=GuardedResolver(policy, resolver),

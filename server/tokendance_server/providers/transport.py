@@ -1,67 +1,68 @@
-"""HTTP to upstreams: the only file of the server that sends anything to them, through the guarded connector.
+"""What the server asks of HTTP to upstreams, and which implementation does it: the seam between relay and sockets.
 
-It follows no redirect, keeps no cookie, believes no proxy of the environment, inflates nothing, and names no host in an
-error. Sizes and times are bounded; a call that is given up closes its connection.
+No implementation follows a redirect, keeps a cookie, believes a proxy of the environment, inflates anything, or names a
+host in an error. Sizes and times are bounded; a call that is given up closes its connection.
 """
 
 from __future__ import annotations
 
-import asyncio
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal, Protocol
 
-import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import errors_pb2
-from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_server.domain.catalogue.models import ProviderConfig
-from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
-from tokendance_server.providers.guarded_connector import CONNECTING, Connecting, GuardedConnector
-from tokendance_server.telemetry import logger
+from tokendance_server.domain.egress import EgressPolicy
+
+Client = Literal["aiohttp", "lean"]
 
 DEFAULT_ANSWER_BYTES = 64 * 1024 * 1024
 HEADER_BYTES = 32 * 1024
 
-# How long the end of a body may lag behind the last event before its connection is given up instead of kept.
-_DRAIN_S = 0.02
-_DRAIN_BYTES = 64 * 1024
+DRAIN_S = 0.02
+"""How long the end of a body may lag behind the last event before its connection is given up instead of kept."""
+DRAIN_BYTES = 64 * 1024
 
 
-@dataclass(slots=True)
-class _Sending:
-    """A request on its way; `connecting` tells whether it went out on a kept connection."""
+class Answer(Protocol):
+    """An answer whose head has come. Always close it: that keeps its connection only where the body came whole."""
 
-    provider: str
-    method: str
-    url: yarl.URL
-    headers: Mapping[str, str]
-    body: bytes
-    connect_s: float
-    connecting: Connecting
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers by lower-case name; of a repeated one the last."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case without its parameters; empty where none was sent."""
+
+    async def read_packet(self) -> bytes:
+        """Return what has arrived, at least one byte; nothing at the end of the body.
+
+        Raises stream_interrupted where the body was cut, provider_error where it is too large, and the timeouts of
+        `Transport.post`.
+        """
+
+    async def read_body(self) -> bytes:
+        """Return the whole body. Raises provider_error where it was cut or is too large, and the timeouts of `post`."""
+
+    async def read_beginning(self, size: int) -> bytes:
+        """Return the body up to about `size` bytes, or what of it came before it was cut."""
+
+    async def drain(self) -> None:
+        """Read a small rest of the body, if it comes at once, so that the connection can be kept."""
+
+    def close(self) -> None:
+        """Let go of the answer: its connection is kept if the body came whole, and closed otherwise."""
 
 
-class Transport:
-    """Sends requests to upstreams over kept connections. Use it in one event loop, and close it there.
-
-    It connects to what `egress` lets pass; names are resolved by `resolver`, or else as the system resolves them.
-    `answer_bytes` is the largest body of an answer, streams included.
-    """
-
-    def __init__(
-        self,
-        egress: EgressPolicy,
-        *,
-        resolver: AbstractResolver | None = None,
-        answer_bytes: int = DEFAULT_ANSWER_BYTES,
-    ) -> None:
-        self._egress = egress
-        self._resolver = resolver
-        self._answer_bytes = answer_bytes
-        # By whether its connections are for one call only: the kept ones may all be dead when an upstream restarts.
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+class Transport(Protocol):
+    """Sends requests to upstreams over kept connections. Use it in one event loop, and close it there."""
 
     async def post(
         self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], body: bytes, deadline: float
@@ -73,238 +74,33 @@ class Transport:
         where what comes is no answer. A kept connection that dies without a byte of the answer is replaced once, by
         a new one.
         """
-        sending = _Sending(provider.id, "POST", url, headers, body, provider.connect_timeout_s, Connecting())
-        return await self._ask(sending, provider, deadline)
 
     async def get(self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], deadline: float) -> Answer:
         """Send a GET, as `post` does."""
-        sending = _Sending(provider.id, "GET", url, headers, b"", provider.connect_timeout_s, Connecting())
-        return await self._ask(sending, provider, deadline)
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
-
-    async def _ask(self, sending: _Sending, provider: ProviderConfig, deadline: float) -> Answer:
-        times = _Times(provider, deadline, asyncio.get_running_loop().time())
-        response = await self._send(sending, times)
-        if response is None and not sending.connecting.opened:
-            response = await self._send(sending, times, anew=True)
-        if response is None:
-            raise _broken()
-        return self._admit(response, times)
-
-    async def _send(self, sending: _Sending, times: _Times, *, anew: bool = False) -> aiohttp.ClientResponse | None:
-        """Return the answer once its head has come, or None where the connection was closed instead."""
-        session = self._sessions.get(anew)
-        if session is None:
-            session = self._sessions[anew] = self._open_session(force_close=anew)
-        connect_s = sending.connect_s
-        CONNECTING.set(sending.connecting)
-        try:
-            async with asyncio.timeout_at(times.first_byte_due):
-                return await session.request(
-                    sending.method,
-                    sending.url,
-                    data=sending.body or None,
-                    headers=sending.headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
-                )
-        except aiohttp.ClientConnectorError as exc:
-            if isinstance(exc.os_error, EgressRefusedError):
-                logger().warning("egress_refused", provider=sending.provider, why=str(exc.os_error))
-            raise _unavailable() from None
-        except aiohttp.ServerTimeoutError:
-            raise _unavailable() from None
-        except aiohttp.ServerDisconnectedError as exc:
-            if not isinstance(exc.message, str):
-                # What had come of the head: the request was served, and must not be paid for twice.
-                raise _broken() from None
-            return None
-        except aiohttp.ClientOSError:
-            return None
-        except TimeoutError:
-            raise times.error() from None
-        except (aiohttp.ClientError, ValueError):
-            raise _broken() from None
-
-    def _open_session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        resolver = self._resolver or aiohttp.ThreadedResolver()
-        return aiohttp.ClientSession(
-            connector=GuardedConnector(self._egress, resolver, force_close=force_close),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-        )
-
-    def _admit(self, response: aiohttp.ClientResponse, times: _Times) -> Answer:
-        """Refuse by its head an answer that is too large or packed; the caller asked for neither."""
-        answer = Answer(response, times, self._answer_bytes)
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
-        head_bytes = sum(len(name) + len(value) for name, value in response.raw_headers)
-        length = response.content_length
-        packed = encoding not in ("identity", "")
-        # Of a refusal the status says enough, so its body may be unreadable.
-        if (packed and response.status == 200) or head_bytes > HEADER_BYTES:
-            answer.close()
-            raise _broken()
-        if length is not None and length > self._answer_bytes:
-            answer.close()
-            raise _too_large()
-        return answer
 
 
-class Answer:
-    """An answer whose head has come. Always close it: that keeps its connection only where the body was read whole."""
+def open_transport(
+    client: Client,
+    egress: EgressPolicy,
+    *,
+    resolver: AbstractResolver | None = None,
+    tls: ssl.SSLContext | None = None,
+    answer_bytes: int = DEFAULT_ANSWER_BYTES,
+) -> Transport:
+    """Return a transport of the client that the settings name.
 
-    def __init__(self, response: aiohttp.ClientResponse, times: _Times, limit: int) -> None:
-        self.status = response.status
-        self._response = response
-        self._content = response.content
-        self._times = times
-        self._limit = limit
-        self._received = 0
-        self._expired = False
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_at(times.due(), self._watch)
+    It connects to what `egress` lets pass; names are resolved by `resolver`, or else as the system resolves them, and
+    certificates checked by `tls`, or else as the system trusts them. `answer_bytes` is the largest body of an answer,
+    streams included.
+    """
+    # Each knows this module, so they are known here only when one is wanted.
+    if client == "lean":
+        from tokendance_server.providers.lean.transport import LeanTransport
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers by lower-case name; of a repeated one the last."""
-        return {name.lower(): value for name, value in self._response.headers.items()}
+        return LeanTransport(egress, resolver=resolver, tls=tls, answer_bytes=answer_bytes)
+    from tokendance_server.providers.aiohttp_transport import AiohttpTransport
 
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case without its parameters; empty where none was sent."""
-        return self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    async def read_packet(self) -> bytes:
-        """Return what has arrived, at least one byte; nothing at the end of the body.
-
-        Raises stream_interrupted where the body was cut, and the timeouts of `post`.
-        """
-        return await self._read(errors_pb2.ERROR_REASON_STREAM_INTERRUPTED)
-
-    async def read_body(self) -> bytes:
-        """Return the whole body. Raises provider_error where it was cut or is too large, and the timeouts of `post`."""
-        packets = []
-        while packet := await self._read(errors_pb2.ERROR_REASON_PROVIDER_ERROR):
-            packets.append(packet)
-        return packets[0] if len(packets) == 1 else b"".join(packets)
-
-    async def read_beginning(self, size: int) -> bytes:
-        """Return the body up to about `size` bytes, or what of it came before it was cut."""
-        packets: list[bytes] = []
-        try:
-            while self._received < size and (packet := await self.read_packet()):
-                packets.append(packet)
-        except GatewayError:
-            return b"".join(packets)
-        return b"".join(packets)
-
-    async def drain(self) -> None:
-        """Read a small rest of the body, if it comes at once, so that the connection can be kept."""
-        if self._content.at_eof():
-            return
-        left = self._received + _DRAIN_BYTES
-        try:
-            async with asyncio.timeout(_DRAIN_S):
-                while self._received < left and await self.read_packet():
-                    pass
-        except (TimeoutError, GatewayError):
-            return
-
-    def close(self) -> None:
-        """Let go of the answer: its connection is kept if the body was read whole, and closed otherwise."""
-        self._timer.cancel()
-        self._response.close()
-
-    async def _read(self, cut: ErrorReason.ValueType) -> bytes:
-        try:
-            data = await self._content.readany()
-        except (aiohttp.ClientError, OSError, ValueError):
-            if self._expired:
-                raise self._times.error() from None
-            raise _error(cut, "The answer of the model's provider broke off; send the request again.") from None
-        if self._expired:
-            raise self._times.error()
-        first = self._times.last is None
-        self._times.last = self._loop.time()
-        if first:
-            # From here on another patience counts, and it may end sooner than the one the timer was set for.
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._times.due(), self._watch)
-        self._received += len(data)
-        if self._received > self._limit:
-            raise _too_large()
-        return data
-
-    def _watch(self) -> None:
-        """Close the connection of an answer that keeps silent too long; a reader that waits is woken by that."""
-        due = self._times.due()
-        if self._loop.time() >= due:
-            self._expired = True
-            self._response.close()
-        else:
-            self._timer = self._loop.call_at(due, self._watch)
-
-
-class _Times:
-    """When the patience with one call ends, in the event loop's seconds. `last` is when something was read last."""
-
-    __slots__ = ("_deadline", "_idle_s", "_total_due", "first_byte_due", "last")
-
-    def __init__(self, provider: ProviderConfig, deadline: float, now: float) -> None:
-        self._deadline = deadline
-        self._idle_s = provider.idle_timeout_s
-        self._total_due = min(now + provider.total_timeout_s, deadline)
-        self.first_byte_due = min(now + provider.first_byte_timeout_s, self._total_due)
-        self.last: float | None = None
-
-    def due(self) -> float:
-        """Return when the wait that is going on now ends."""
-        if self.last is None:
-            return self.first_byte_due
-        return min(self.last + self._idle_s, self._total_due)
-
-    def error(self) -> GatewayError:
-        """Return the error for a wait that has ended."""
-        if asyncio.get_running_loop().time() >= self._deadline:
-            return _error(
-                errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
-                "The deadline of the call passed before the model's provider had answered; allow more time, or stream.",
-            )
-        return _error(
-            errors_pb2.ERROR_REASON_PROVIDER_TIMEOUT,
-            "The model's provider did not answer in time; send the request again.",
-        )
-
-
-def _unavailable() -> GatewayError:
-    return GatewayError(
-        errors_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE,
-        "The model's provider cannot be reached at the moment; send the request again later, or use another model.",
-        retry_after_s=1,
-        origin="provider",
-    )
-
-
-def _broken() -> GatewayError:
-    return _error(
-        errors_pb2.ERROR_REASON_PROVIDER_ERROR,
-        "The model's provider sent no answer that can be read; send the request again.",
-    )
-
-
-def _too_large() -> GatewayError:
-    return _error(
-        errors_pb2.ERROR_REASON_PROVIDER_ERROR,
-        "The answer of the model's provider is larger than the gateway takes; ask for less.",
-    )
-
-
-def _error(reason: ErrorReason.ValueType, message: str) -> GatewayError:
-    return GatewayError(reason, message, origin="provider")
+    return AiohttpTransport(egress, resolver=resolver, tls=tls, answer_bytes=answer_bytes)

@@ -18,7 +18,7 @@ from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.openai import OpenAICodec
 from tokendance_server.providers.relay import HttpUpstream
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import Client, open_transport
 
 PACED = "sim:tokens=20:rate=100"
 ENDLESS = "sim:tokens=4000:rate=100"
@@ -65,9 +65,9 @@ class Rig:
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
+async def rig(upstream_client: Client) -> AsyncIterator[Rig]:
     """An upstream of the simulator."""
-    transport = Transport(EgressPolicy(allow_loopback=True))
+    transport = open_transport(upstream_client, EgressPolicy(allow_loopback=True))
     async with Simulator() as sim:
         provider = ProviderConfig(id="p", kind="openai", base_url=sim.base_url, idle_timeout_s=1.0)
         yield Rig(HttpUpstream(OpenAICodec(event_bytes=1024 * 1024), transport, provider), sim)

@@ -7,7 +7,8 @@ public addresses; the policy tells them apart by the operator's word alone.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import aiohttp
 import pytest
@@ -20,8 +21,10 @@ from tokendance.errors import GatewayError
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.domain.keys.networks import parse_network
+from tokendance_server.providers.aiohttp_transport import AiohttpTransport
 from tokendance_server.providers.guarded_connector import GuardedConnector, GuardedResolver
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.lean.transport import LeanTransport
+from tokendance_server.providers.transport import Client, Transport, open_transport
 
 GOOD, BAD = "127.0.0.2", "127.0.0.3"
 POLICY = EgressPolicy(allowed_private=[parse_network(f"{GOOD}/32")])
@@ -105,16 +108,27 @@ async def upstream(host: str, port: int = 0, answer: bytes = OK) -> AsyncIterato
         yield seen
 
 
-@asynccontextmanager
-async def transport(
-    policy: EgressPolicy = POLICY, resolver: AbstractResolver | None = None
-) -> AsyncIterator[Transport]:
-    """A transport that is closed afterwards."""
-    made = Transport(policy, resolver=resolver)
-    try:
-        yield made
-    finally:
-        await made.close()
+class MakeTransport(Protocol):
+    """Makes a transport that is closed afterwards."""
+
+    def __call__(
+        self, policy: EgressPolicy = POLICY, resolver: AbstractResolver | None = None
+    ) -> AbstractAsyncContextManager[Transport]: ...
+
+
+@pytest.fixture
+def transport(upstream_client: Client) -> MakeTransport:
+    """Makes transports of one client."""
+
+    @asynccontextmanager
+    async def make(policy: EgressPolicy = POLICY, resolver: AbstractResolver | None = None) -> AsyncIterator[Transport]:
+        made = open_transport(upstream_client, policy, resolver=resolver)
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    return make
 
 
 async def post(client: Transport, url: str) -> int:
@@ -143,13 +157,17 @@ async def refusal(client: Transport, url: str, address: str) -> str:
 
 def forget_names(client: Transport) -> None:
     """As if the time had passed that resolved names are kept for."""
+    if isinstance(client, LeanTransport):
+        client._dialer.forget_names()
+        return
+    assert isinstance(client, AiohttpTransport)
     for session in client._sessions.values():
         connector = session.connector
         assert isinstance(connector, GuardedConnector)
         connector.clear_dns_cache()
 
 
-async def test_an_address_as_host_is_checked() -> None:
+async def test_an_address_as_host_is_checked(transport: MakeTransport) -> None:
     """The client asks no resolver about it, so the check is where its socket is opened."""
     async with upstream(GOOD) as good, upstream(BAD, good.port) as bad, transport() as client:
         assert await post(client, f"http://{GOOD}:{good.port}/") == 200
@@ -157,7 +175,7 @@ async def test_an_address_as_host_is_checked() -> None:
         assert (good.connections, bad.connections) == (1, 0)
 
 
-async def test_an_ipv6_address_as_host_is_checked() -> None:
+async def test_an_ipv6_address_as_host_is_checked(transport: MakeTransport) -> None:
     """Loopback's is refused unless it is open."""
     async with upstream("::1") as seen:
         url = f"http://[::1]:{seen.port}/"
@@ -172,7 +190,7 @@ async def test_an_ipv6_address_as_host_is_checked() -> None:
     "host",
     ["127.3", "2130706435", "0x7f000003", "0177.0.0.3", "0x7f.3", "127.0.0.3.", "[::ffff:127.0.0.3]", "[::7f00:3]"],
 )
-async def test_a_disguised_address_opens_no_connection(host: str) -> None:
+async def test_a_disguised_address_opens_no_connection(transport: MakeTransport, host: str) -> None:
     """Even if it came past the check of URLs, and the C library took the name for the address that it hides."""
     async with upstream(BAD) as seen, transport(resolver=StubResolver([BAD])) as client:
         with pytest.raises(GatewayError) as caught:
@@ -181,21 +199,21 @@ async def test_a_disguised_address_opens_no_connection(host: str) -> None:
         assert seen.connections == 0
 
 
-async def test_loopback_is_reached_where_it_is_open() -> None:
+async def test_loopback_is_reached_where_it_is_open(transport: MakeTransport) -> None:
     """By address, and by the name that the system resolves."""
     async with upstream("127.0.0.1") as seen, transport(EgressPolicy(allow_loopback=True)) as client:
         assert await post(client, f"http://127.0.0.1:{seen.port}/") == 200
         assert await post(client, f"http://localhost:{seen.port}/") == 200
 
 
-async def test_loopback_is_refused_by_the_name_that_the_system_resolves() -> None:
+async def test_loopback_is_refused_by_the_name_that_the_system_resolves(transport: MakeTransport) -> None:
     """Without a word of the operator."""
     async with upstream("127.0.0.1") as seen, transport(EgressPolicy()) as client:
         assert "loopback" in await refusal(client, f"http://localhost:{seen.port}/", "127.0.0.1")
         assert seen.connections == 0
 
 
-async def test_a_name_is_resolved_once_and_its_answer_used() -> None:
+async def test_a_name_is_resolved_once_and_its_answer_used(transport: MakeTransport) -> None:
     """Nobody asks again between the check and the connection, nor for the next call soon after."""
     resolver = StubResolver([GOOD], [BAD])
     async with upstream(GOOD) as good, upstream(BAD, good.port) as bad, transport(resolver=resolver) as client:
@@ -205,7 +223,7 @@ async def test_a_name_is_resolved_once_and_its_answer_used() -> None:
         assert (good.connections, bad.connections) == (3, 0)
 
 
-async def test_a_rebinding_name_is_refused_when_it_turns() -> None:
+async def test_a_rebinding_name_is_refused_when_it_turns(transport: MakeTransport) -> None:
     """A good answer first buys nothing for the second one."""
     resolver = StubResolver([GOOD], [BAD], [GOOD])
     async with upstream(GOOD) as good, upstream(BAD, good.port) as bad, transport(resolver=resolver) as client:
@@ -219,7 +237,7 @@ async def test_a_rebinding_name_is_refused_when_it_turns() -> None:
 
 
 @pytest.mark.parametrize("answer", [[GOOD, BAD], [BAD, GOOD], [GOOD, GOOD, "::1"], ["8.8.8.8", "169.254.169.254"]])
-async def test_an_answer_with_one_refused_address_is_refused_whole(answer: list[str]) -> None:
+async def test_an_answer_with_one_refused_address_is_refused_whole(transport: MakeTransport, answer: list[str]) -> None:
     """In any order; no connection is tried."""
     async with upstream(GOOD) as good, upstream(BAD, good.port) as bad:
         async with transport(resolver=StubResolver(answer)) as client:
@@ -248,7 +266,7 @@ async def test_no_socket_is_opened_for_a_closed_address(address: str) -> None:
         await connector.close()
 
 
-async def test_a_name_without_addresses_is_unavailable_and_no_refusal() -> None:
+async def test_a_name_without_addresses_is_unavailable_and_no_refusal(transport: MakeTransport) -> None:
     """An empty answer is the resolver's failure, not the policy's."""
     async with transport(resolver=StubResolver([])) as client:
         with capture_logs() as lines, pytest.raises(GatewayError) as caught:
@@ -257,7 +275,7 @@ async def test_a_name_without_addresses_is_unavailable_and_no_refusal() -> None:
         assert lines == []
 
 
-async def test_a_refused_connection_is_no_refusal_of_the_policy() -> None:
+async def test_a_refused_connection_is_no_refusal_of_the_policy(transport: MakeTransport) -> None:
     """Where nobody listens, nothing is logged as refused."""
     async with upstream(GOOD) as seen:
         port = seen.port
@@ -268,7 +286,7 @@ async def test_a_refused_connection_is_no_refusal_of_the_policy() -> None:
         assert lines == []
 
 
-async def test_the_peer_of_the_open_socket_is_checked() -> None:
+async def test_the_peer_of_the_open_socket_is_checked(transport: MakeTransport) -> None:
     """Third of three checks, before the first byte goes out; the connection is closed."""
     async with upstream(GOOD) as seen:
         async with transport(CountingPolicy(3), StubResolver([GOOD])) as client:
@@ -279,7 +297,7 @@ async def test_the_peer_of_the_open_socket_is_checked() -> None:
         assert len(seen.requests) == 1
 
 
-async def test_no_redirect_is_followed() -> None:
+async def test_no_redirect_is_followed(transport: MakeTransport) -> None:
     """Not even to where it may lead."""
     async with upstream(BAD) as bad, upstream(GOOD) as other:
         for target in (f"http://{BAD}:{bad.port}/", f"http://{GOOD}:{other.port}/"):
@@ -305,7 +323,7 @@ async def test_a_proxy_is_checked_like_any_host() -> None:
         assert good.requests[0].startswith(b"GET http://upstream.example/ ")
 
 
-async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_of_the_environment_is_used(transport: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables of other programs do not move our calls."""
     async with upstream(GOOD) as good, upstream(GOOD) as proxy, transport() as client:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -314,7 +332,7 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
         assert (good.connections, proxy.connections) == (1, 0)
 
 
-def test_it_holds_on_the_other_event_loop_too() -> None:
+def test_it_holds_on_the_other_event_loop_too(transport: MakeTransport) -> None:
     """Nodes run on uvloop, which connects and names peers by code of its own."""
 
     async def check() -> None:

@@ -7,9 +7,9 @@ from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.providers.demo import DemoUpstream
 from tokendance_server.providers.kinds import build_upstream
 from tokendance_server.providers.relay import HttpUpstream
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import open_transport
 
-TRANSPORT = Transport(EgressPolicy())
+TRANSPORT = open_transport("lean", EgressPolicy())
 
 
 def test_each_kind_has_its_upstream() -> None:

@@ -15,7 +15,7 @@ from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers.openai import OpenAICodec
 from tokendance_server.providers.relay import HttpUpstream
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import Client, Transport, open_transport
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 CREDENTIAL = "sk-credential-canary"
@@ -32,9 +32,9 @@ class Rig:
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
+async def rig(upstream_client: Client) -> AsyncIterator[Rig]:
     """An upstream of little patience, with small limits."""
-    transport = Transport(LOOPBACK, answer_bytes=4 * 1024 * 1024)
+    transport = open_transport(upstream_client, LOOPBACK, answer_bytes=4 * 1024 * 1024)
     async with Simulator() as sim:
         provider = config(sim.base_url)
         codec = OpenAICodec(event_bytes=1024 * 1024)
@@ -316,9 +316,9 @@ async def test_the_callers_deadline_is_its_own_error(rig: Rig, model: str) -> No
     assert caught.value.code == "deadline_exceeded"
 
 
-async def test_a_stream_has_a_total_time() -> None:
+async def test_a_stream_has_a_total_time(upstream_client: Client) -> None:
     """However steadily it flows."""
-    transport = Transport(LOOPBACK)
+    transport = open_transport(upstream_client, LOOPBACK)
     async with Simulator() as sim:
         upstream = HttpUpstream(OpenAICodec(), transport, config(sim.base_url, total_timeout_s=0.4))
         with pytest.raises(GatewayError) as caught:
@@ -328,9 +328,9 @@ async def test_a_stream_has_a_total_time() -> None:
     assert caught.value.code == "provider_timeout"
 
 
-async def test_idle_patience_may_be_shorter_than_the_first() -> None:
+async def test_idle_patience_may_be_shorter_than_the_first(upstream_client: Client) -> None:
     """The timer that waited for the first byte must not go on waiting."""
-    transport = Transport(LOOPBACK)
+    transport = open_transport(upstream_client, LOOPBACK)
     async with Simulator() as sim:
         upstream = HttpUpstream(OpenAICodec(), transport, config(sim.base_url, first_byte_timeout_s=30))
         begun = asyncio.get_running_loop().time()
@@ -370,7 +370,7 @@ def test_what_cannot_be_sent_is_refused_at_start(fields: dict[str, object], what
     """Naming the setting, never its value."""
     wanted: dict[str, object] = {"id": "p", "kind": "openai", "base_url": "http://127.0.0.1:1/v1"} | fields
     with pytest.raises(ValueError, match=what) as caught:
-        HttpUpstream(OpenAICodec(), Transport(LOOPBACK), ProviderConfig(**wanted))  # type: ignore[arg-type]
+        HttpUpstream(OpenAICodec(), open_transport("lean", LOOPBACK), ProviderConfig(**wanted))  # type: ignore[arg-type]
     assert "canary" not in str(caught.value)
 
 

@@ -13,16 +13,16 @@ from dev.simulator import Simulator
 from tokendance.errors import GatewayError
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.providers.transport import Answer, Transport
+from tokendance_server.providers.transport import Answer, Client, Transport, open_transport
 
 PROVIDER = ProviderConfig(id="p", kind="openai", first_byte_timeout_s=2, idle_timeout_s=2)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
+async def transport(upstream_client: Client) -> AsyncIterator[Transport]:
     """A transport with a limit of 64 KiB."""
-    transport = Transport(EgressPolicy(allow_loopback=True), answer_bytes=64 * 1024)
+    transport = open_transport(upstream_client, EgressPolicy(allow_loopback=True), answer_bytes=64 * 1024)
     yield transport
     await transport.close()
 

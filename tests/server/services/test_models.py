@@ -27,7 +27,7 @@ from tokendance_server.domain.catalogue.layers import Layer
 from tokendance_server.domain.catalogue.models import Route
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import open_transport
 from tokendance_server.services.call import Trust
 from tokendance_server.services.models import ModelsService
 from tokendance_server.stores.memory import MemoryCatalogueStore
@@ -94,7 +94,7 @@ async def opened(
     """The service over a store in memory, with what the settings name above it."""
     folder.joinpath("key").write_text(SECRET)
     egress = EgressPolicy(allow_loopback=allow_loopback)
-    transport = Transport(egress)
+    transport = open_transport("lean", egress)
     upstreams = NodeUpstreams(folder, egress, transport)
     store = MemoryCatalogueStore()
     catalogue = Catalogue(store, settings, upstreams, lambda problems: None)

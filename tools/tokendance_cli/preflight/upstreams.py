@@ -15,7 +15,7 @@ from tokendance_server.catalogue import build_providers
 from tokendance_server.config import ProviderSettings
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.kinds import build_upstream
-from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.transport import open_transport
 from tokendance_server.references import resolve
 from tokendance_server.startup import StartupError
 from tokendance_server.storage import secrets_dir
@@ -92,7 +92,7 @@ def _provider(part: str, one: ProviderSettings, settings: GatewaySettings, polic
         policy.check_url(one.base_url)
         resolve(one.credential, secrets)
         built = build_providers([one], secrets, policy)[one.name]
-        build_upstream(built, Transport(policy))
+        build_upstream(built, open_transport(settings.server.upstream_client, policy))
     except (EgressRefusedError, StartupError, ValueError) as error:
         return Row(part, State.PROBLEM, str(error))
     told = f"{one.kind} at {one.base_url}, {f'key from {one.credential}' if one.credential else 'without a key'}"

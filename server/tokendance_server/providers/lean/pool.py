@@ -1,0 +1,104 @@
+"""The connections of one node to its upstreams: which are open, and which of them wait for another request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from tokendance_server.providers.lean.connection import Connection
+
+_IDLE_S = 15
+_KEPT_PER_ORIGIN = 1024
+_CLOSE_S = 2
+
+
+class Origin(NamedTuple):
+    """Where a connection leads: what two requests must have in common to share one."""
+
+    tls: bool
+    host: str
+    port: int
+
+
+class Pool:
+    """Keeps free connections for some seconds, a bounded number for each origin; the freshest is used first."""
+
+    def __init__(self) -> None:
+        self._open: dict[Connection, Origin] = {}
+        # Dicts for their order and for removal at no cost; the last is the freshest.
+        self._kept: dict[Origin, dict[Connection, None]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def open(self, origin: Origin) -> Connection:
+        """Return a new connection of this pool, which is still to be connected."""
+        connection = Connection(self._lost)
+        self._open[connection] = origin
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        """Drop one that could not be connected."""
+        connection.abort()
+        self._lost(connection)
+
+    def take(self, origin: Origin) -> Connection | None:
+        """Return a kept connection to an origin, or None."""
+        kept = self._kept.get(origin)
+        return kept.popitem()[0] if kept else None
+
+    def give_back(self, connection: Connection) -> None:
+        """End the exchange on a connection, and keep it where it may serve another."""
+        origin = self._open.get(connection)
+        if not connection.release() or origin is None:
+            return
+        kept = self._kept.setdefault(origin, {})
+        if self._closed or len(kept) >= _KEPT_PER_ORIGIN:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        kept[connection] = None
+        if self._sweep is None:
+            self._sweep = loop.call_later(_IDLE_S, self._drop_idle)
+
+    async def close(self) -> None:
+        """Close every connection, and wait until they are closed."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in list(self._open):
+            connection.abort()
+        if self._open:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=_CLOSE_S)
+
+    def _lost(self, connection: Connection) -> None:
+        origin = self._open.pop(connection, None)
+        if origin is None:
+            return
+        kept = self._kept.get(origin)
+        if kept is not None:
+            kept.pop(connection, None)
+            if not kept:
+                del self._kept[origin]
+        if self._emptied is not None and not self._open and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _drop_idle(self) -> None:
+        """Close what has waited too long, and look again when the next one will have."""
+        loop = asyncio.get_running_loop()
+        self._sweep = None
+        oldest: float | None = None
+        for kept in list(self._kept.values()):
+            for connection in list(kept):
+                if loop.time() - connection.idle_since >= _IDLE_S:
+                    del kept[connection]
+                    connection.abort()
+                else:
+                    # The first that stays is the oldest of its origin.
+                    oldest = min(connection.idle_since, oldest or connection.idle_since)
+                    break
+        if oldest is not None:
+            self._sweep = loop.call_at(oldest + _IDLE_S, self._drop_idle)
