@@ -137,7 +137,7 @@ class ServerConfig(Settings):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     egress: EgressSettings = EgressSettings()
-    upstream_client: Literal["aiohttp", "lean"] = "aiohttp"
+    upstream_client: Literal["aiohttp", "lean"] = "lean"
     key_cache_size: int = Field(default=100_000, ge=1)
     # Changed keys are dropped at once; this bounds only how long an unchanged one is believed.
     key_cache_s: Seconds = 300

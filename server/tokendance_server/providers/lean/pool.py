@@ -21,9 +21,11 @@ class Origin(NamedTuple):
 
 
 class Pool:
-    """Keeps free connections for some seconds, a bounded number for each origin; the freshest is used first."""
+    """Keeps free connections for `idle_s` seconds, at most `kept` for each origin; the freshest is used first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_s: float = _IDLE_S, kept: int = _KEPT_PER_ORIGIN) -> None:
+        self._idle_s = idle_s
+        self._kept_per_origin = kept
         self._open: dict[Connection, Origin] = {}
         # Dicts for their order and for removal at no cost; the last is the freshest.
         self._kept: dict[Origin, dict[Connection, None]] = {}
@@ -53,14 +55,19 @@ class Pool:
         if not connection.release() or origin is None:
             return
         kept = self._kept.setdefault(origin, {})
-        if self._closed or len(kept) >= _KEPT_PER_ORIGIN:
+        if self._closed or len(kept) >= self._kept_per_origin:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
         kept[connection] = None
         if self._sweep is None:
-            self._sweep = loop.call_later(_IDLE_S, self._drop_idle)
+            self._sweep = loop.call_later(self._idle_s, self._drop_idle)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, kept or in use."""
+        return len(self._open)
 
     async def close(self) -> None:
         """Close every connection, and wait until they are closed."""
@@ -93,7 +100,7 @@ class Pool:
         oldest: float | None = None
         for kept in list(self._kept.values()):
             for connection in list(kept):
-                if loop.time() - connection.idle_since >= _IDLE_S:
+                if loop.time() - connection.idle_since >= self._idle_s:
                     del kept[connection]
                     connection.abort()
                 else:
@@ -101,4 +108,4 @@ class Pool:
                     oldest = min(connection.idle_since, oldest or connection.idle_since)
                     break
         if oldest is not None:
-            self._sweep = loop.call_at(oldest + _IDLE_S, self._drop_idle)
+            self._sweep = loop.call_at(oldest + self._idle_s, self._drop_idle)
