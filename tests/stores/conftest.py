@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from tests.servers import PostgresServer
 
+from tokendance_server.domain.audit.store import AuditStore
 from tokendance_server.domain.catalogue.entries import CatalogueStore
 from tokendance_server.domain.changes import ChangeFeed
 from tokendance_server.domain.keys.store import KeyStore
@@ -20,6 +21,8 @@ from tokendance_server.stores.memory import (
     MemoryKeyStore,
     MemoryOrganizationStore,
 )
+from tokendance_server.stores.memory_audit import MemoryAuditStore
+from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
@@ -36,6 +39,7 @@ class Stores:
     organizations: OrganizationStore
     changes: ChangeFeed
     catalogue: CatalogueStore
+    audit: AuditStore
 
 
 async def migrate(url: str) -> None:
@@ -88,11 +92,16 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Each implementation in turn, on the databases of `database`."""
     if request.param == "memory":
-        changes = MemoryChangeFeed()
-        yield Stores(MemoryKeyStore(changes), MemoryOrganizationStore(), changes, MemoryCatalogueStore(changes))
+        changes, audit = MemoryChangeFeed(), MemoryAuditStore()
+        catalogue = MemoryCatalogueStore(changes, audit)
+        yield Stores(MemoryKeyStore(changes, audit), MemoryOrganizationStore(), changes, catalogue, audit)
         return
     database = await _open(request.param, request, tmp_path)
     yield Stores(
-        SqlKeyStore(database), SqlOrganizationStore(database), SqlChangeFeed(database), SqlCatalogueStore(database)
+        SqlKeyStore(database),
+        SqlOrganizationStore(database),
+        SqlChangeFeed(database),
+        SqlCatalogueStore(database),
+        SqlAuditStore(database),
     )
     await database.close()

@@ -22,6 +22,7 @@ from tokendance_server.services.key_messages import (
     to_proto,
     whole_seconds,
 )
+from tokendance_server.services.origins import origin_of
 from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,7 +39,10 @@ class KeysService(pb_grpc.KeysServiceServicer):
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Context) -> pb.CreateKeyResponse:
         draft = new_key(request.key)
-        key, secret = await self._keys.create(call_of(context).identity, request.parent, draft, request.request_id)
+        call = call_of(context)
+        key, secret = await self._keys.create(
+            call.identity, request.parent, draft, request.request_id, origin=origin_of(call)
+        )
         return pb.CreateKeyResponse(key=self._encode(key), secret=secret)
 
     async def GetKey(self, request: pb.GetKeyRequest, context: Context) -> pb.GetKeyResponse:
@@ -60,18 +64,22 @@ class KeysService(pb_grpc.KeysServiceServicer):
 
     async def UpdateKey(self, request: pb.UpdateKeyRequest, context: Context) -> pb.UpdateKeyResponse:
         draft, fields = changed_key(request.key, request.update_mask.paths)
-        caller = call_of(context).identity
-        key = await self._life.update(caller, request.key.name, draft, fields, request.key.etag)
+        call = call_of(context)
+        key = await self._life.update(
+            call.identity, request.key.name, draft, fields, request.key.etag, origin=origin_of(call)
+        )
         return pb.UpdateKeyResponse(key=self._encode(key))
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: Context) -> pb.RotateKeyResponse:
         overlap_s = whole_seconds(request.overlap, "overlap") if request.HasField("overlap") else DAY_S
+        call = call_of(context)
         rotated = await self._life.rotate(
-            call_of(context).identity,
+            call.identity,
             request.name,
             overlap_s=overlap_s,
             etag=request.etag,
             request_id=request.request_id,
+            origin=origin_of(call),
         )
         return pb.RotateKeyResponse(
             key=self._encode(rotated.key),
@@ -80,15 +88,18 @@ class KeysService(pb_grpc.KeysServiceServicer):
         )
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Context) -> pb.RevokeKeyResponse:
-        key = await self._life.revoke(call_of(context).identity, request.name)
+        call = call_of(context)
+        key = await self._life.revoke(call.identity, request.name, reason=request.reason, origin=origin_of(call))
         return pb.RevokeKeyResponse(key=self._encode(key))
 
     async def SuspendKey(self, request: pb.SuspendKeyRequest, context: Context) -> pb.SuspendKeyResponse:
-        key = await self._life.suspend(call_of(context).identity, request.name)
+        call = call_of(context)
+        key = await self._life.suspend(call.identity, request.name, reason=request.reason, origin=origin_of(call))
         return pb.SuspendKeyResponse(key=self._encode(key))
 
     async def ResumeKey(self, request: pb.ResumeKeyRequest, context: Context) -> pb.ResumeKeyResponse:
-        key = await self._life.resume(call_of(context).identity, request.name)
+        call = call_of(context)
+        key = await self._life.resume(call.identity, request.name, origin=origin_of(call))
         return pb.ResumeKeyResponse(key=self._encode(key))
 
     async def CheckKey(self, request: pb.CheckKeyRequest, context: Context) -> pb.CheckKeyResponse:

@@ -29,6 +29,7 @@ from tokendance_server.services.catalogue_messages import (
     provider_id,
     provider_message,
 )
+from tokendance_server.services.origins import origin_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Thing = TypeVar("Thing")
@@ -64,17 +65,22 @@ class ModelsService(pb_grpc.ModelsServiceServicer):
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
         name, spec = model_id_of(request.model_config), new_model(request.model_config)
-        entry = await self._editor.create_model(name, spec, request.request_id)
+        call = call_of(context)
+        entry = await self._editor.create_model(call.identity, name, spec, request.request_id, origin=origin_of(call))
         return pb.CreateModelResponse(model_config=model_config_message(entry))
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         wanted = request.model_config
         changes = model_changes(wanted, request.update_mask.paths)
-        entry = await self._editor.update_model(model_id_of(wanted), changes, wanted.etag)
+        call = call_of(context)
+        entry = await self._editor.update_model(
+            call.identity, model_id_of(wanted), changes, wanted.etag, origin=origin_of(call)
+        )
         return pb.UpdateModelResponse(model_config=model_config_message(entry))
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
-        await self._editor.delete_model(model_id(request.name), request.etag)
+        call = call_of(context)
+        await self._editor.delete_model(call.identity, model_id(request.name), request.etag, origin=origin_of(call))
         return pb.DeleteModelResponse()
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
@@ -89,17 +95,26 @@ class ModelsService(pb_grpc.ModelsServiceServicer):
 
     async def CreateProvider(self, request: pb.CreateProviderRequest, context: Context) -> pb.CreateProviderResponse:
         name, spec = provider_id(request.provider.name), new_provider(request.provider)
-        entry = await self._editor.create_provider(name, spec, request.request_id)
+        call = call_of(context)
+        entry = await self._editor.create_provider(
+            call.identity, name, spec, request.request_id, origin=origin_of(call)
+        )
         return pb.CreateProviderResponse(provider=provider_message(entry))
 
     async def UpdateProvider(self, request: pb.UpdateProviderRequest, context: Context) -> pb.UpdateProviderResponse:
         wanted = request.provider
         changes = provider_changes(wanted, request.update_mask.paths)
-        entry = await self._editor.update_provider(provider_id(wanted.name), changes, wanted.etag)
+        call = call_of(context)
+        entry = await self._editor.update_provider(
+            call.identity, provider_id(wanted.name), changes, wanted.etag, origin=origin_of(call)
+        )
         return pb.UpdateProviderResponse(provider=provider_message(entry))
 
     async def DeleteProvider(self, request: pb.DeleteProviderRequest, context: Context) -> pb.DeleteProviderResponse:
-        await self._editor.delete_provider(provider_id(request.name), request.etag)
+        call = call_of(context)
+        await self._editor.delete_provider(
+            call.identity, provider_id(request.name), request.etag, origin=origin_of(call)
+        )
         return pb.DeleteProviderResponse()
 
     async def DiscoverModels(self, request: pb.DiscoverModelsRequest, context: Context) -> pb.DiscoverModelsResponse:

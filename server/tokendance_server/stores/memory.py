@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter
 from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
+from tokendance_server.stores.memory_audit import MemoryAuditStore
 
 
 class MemoryOrganizationStore:
@@ -76,16 +78,22 @@ class MemoryChangeFeed:
 
 
 class MemoryKeyStore:
-    """Keys, by id and by the digests of their secrets. Changes go to the feed that is given, or to one of its own."""
+    """Keys, by id and by the digests of their secrets.
 
-    def __init__(self, changes: MemoryChangeFeed | None = None) -> None:
+    Changes and events go to the feed and the trail that are given, or to some of its own.
+    """
+
+    def __init__(self, changes: MemoryChangeFeed | None = None, audit: MemoryAuditStore | None = None) -> None:
         self.changes = changes or MemoryChangeFeed()
+        self.audit = audit or MemoryAuditStore()
         self._rotations: dict[tuple[str, str], RotationMark] = {}
         self._keys: dict[str, Key] = {}
         self._by_digest: dict[bytes, str] = {}
         self._creates: dict[tuple[str, str], tuple[str, bytes]] = {}
 
-    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+    async def add(
+        self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
+    ) -> tuple[Key, bytes]:
         if request_id:
             key_id, mark = self._creates.setdefault((key.organization_id, request_id), (key.id, fingerprint))
             if key_id != key.id:
@@ -93,10 +101,13 @@ class MemoryKeyStore:
         self._keys[key.id] = key
         for secret in key.secrets:
             self._by_digest[secret.digest] = key.id
+        self.audit.write(event)
         self.changes.record(ChangeKind.KEY, key.name, key.create_time)
         return key, fingerprint
 
-    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+    async def replace(
+        self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
+    ) -> bool:
         kept = self._keys.get(before.id)
         if kept is None or kept.version != before.version:
             return False
@@ -111,6 +122,7 @@ class MemoryKeyStore:
             del self._by_digest[secret.digest]
         for secret in after.secrets:
             self._by_digest[secret.digest] = before.id
+        self.audit.write(event)
         self.changes.record(ChangeKind.KEY, after.name, after.update_time)
         return True
 
@@ -133,10 +145,11 @@ class MemoryKeyStore:
 
 
 class MemoryCatalogueStore:
-    """Providers and models. Changes go to the feed that is given, or to one of its own."""
+    """Providers and models. Changes and events go to the feed and the trail that are given, or to some of its own."""
 
-    def __init__(self, changes: MemoryChangeFeed | None = None) -> None:
+    def __init__(self, changes: MemoryChangeFeed | None = None, audit: MemoryAuditStore | None = None) -> None:
         self.changes = changes or MemoryChangeFeed()
+        self.audit = audit or MemoryAuditStore()
         self._rows = Rows()
 
     async def load(self) -> Rows:
@@ -156,5 +169,6 @@ class MemoryCatalogueStore:
             self._rows = Rows(rows.version + 1, kept, rows.models)
         else:
             self._rows = Rows(rows.version + 1, rows.providers, kept)
+        self.audit.write(edit.event)
         self.changes.record(CHANGES[edit.kind], edit.resource_name, edit.time)
         return edit.entry

@@ -8,6 +8,8 @@ from typing import Any
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
+from tokendance_server.domain.catalogue.audited import Editing, entry_event
 from tokendance_server.domain.catalogue.entries import (
     AnyEntry,
     CatalogueStore,
@@ -29,6 +31,7 @@ from tokendance_server.domain.catalogue.rules import (
     refuse_spec,
 )
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.principals import Principal
 
 _WORDS = {EntryKind.PROVIDER: "provider", EntryKind.MODEL: "model"}
 _PARAMS = {EntryKind.PROVIDER: "provider.name", EntryKind.MODEL: "model_config.model.name"}
@@ -37,7 +40,8 @@ _PARAMS = {EntryKind.PROVIDER: "provider.name", EntryKind.MODEL: "model_config.m
 class CatalogueEditor:
     """Creates, changes and deletes providers and models. What the settings of the node name it never changes.
 
-    Every method raises invalid_request with the field at fault, and what the store raises.
+    The audit trail learns of each change, who made it and from where. Every method raises
+    invalid_request with the field at fault, and what the store raises.
     """
 
     def __init__(self, store: CatalogueStore, catalogue: Catalogue, upstreams: Upstreams, clock: Clock) -> None:
@@ -64,23 +68,35 @@ class CatalogueEditor:
         entries = [entry for _, entry in sorted(self._all_models(rows).items())]
         return entries, self._catalogue.serving.catalog.version
 
-    async def create_provider(self, name: str, spec: ProviderSpec, request_id: str) -> Entry[ProviderSpec]:
+    async def create_provider(
+        self, caller: Principal, name: str, spec: ProviderSpec, request_id: str, *, origin: Origin = AUTOMATIC
+    ) -> Entry[ProviderSpec]:
         """Add a provider. A repeat with the same `request_id` returns what the first call made.
 
         Raises already_exists, idempotency_conflict, and failed_precondition for a name of the settings.
         """
         check_provider_name(name)
         self._check_provider(name, spec)
-        return await self._create(EntryKind.PROVIDER, name, spec, request_id, lambda rows: None)
+        return await self._create(
+            Editing(caller, origin, EntryKind.PROVIDER), name, spec, request_id, lambda rows: None
+        )
 
-    async def create_model(self, name: str, spec: ModelSpec, request_id: str) -> Entry[ModelSpec]:
+    async def create_model(
+        self, caller: Principal, name: str, spec: ModelSpec, request_id: str, *, origin: Origin = AUTOMATIC
+    ) -> Entry[ModelSpec]:
         """Add a model, as `create_provider`; already_exists also where another model has one of its names."""
         check_model_name(name)
         return await self._create(
-            EntryKind.MODEL, name, spec, request_id, lambda rows: self._check_model(name, spec, rows)
+            Editing(caller, origin, EntryKind.MODEL),
+            name,
+            spec,
+            request_id,
+            lambda rows: self._check_model(name, spec, rows),
         )
 
-    async def update_provider(self, name: str, changes: Mapping[str, Any], etag: str) -> Entry[ProviderSpec]:
+    async def update_provider(
+        self, caller: Principal, name: str, changes: Mapping[str, Any], etag: str, *, origin: Origin = AUTOMATIC
+    ) -> Entry[ProviderSpec]:
         """Change the named fields of a provider. Another origin of its address drops the credential not given anew.
 
         Raises not_found, version_conflict where `etag` is of another version, and failed_precondition for a name of
@@ -96,9 +112,11 @@ class CatalogueEditor:
                 self._check_provider(name, spec)
             return spec
 
-        return await self._update(EntryKind.PROVIDER, name, etag, changed)
+        return await self._update(Editing(caller, origin, EntryKind.PROVIDER), name, etag, changed)
 
-    async def update_model(self, name: str, changes: Mapping[str, Any], etag: str) -> Entry[ModelSpec]:
+    async def update_model(
+        self, caller: Principal, name: str, changes: Mapping[str, Any], etag: str, *, origin: Origin = AUTOMATIC
+    ) -> Entry[ModelSpec]:
         """Change the named fields of a model. Raises as `update_provider`, and already_exists for a taken name."""
 
         def changed(kept: Entry[ModelSpec], rows: Rows) -> ModelSpec:
@@ -106,13 +124,13 @@ class CatalogueEditor:
             self._check_model(name, spec, rows)
             return spec
 
-        return await self._update(EntryKind.MODEL, name, etag, changed)
+        return await self._update(Editing(caller, origin, EntryKind.MODEL), name, etag, changed)
 
-    async def delete_model(self, name: str, etag: str) -> None:
+    async def delete_model(self, caller: Principal, name: str, etag: str, *, origin: Origin = AUTOMATIC) -> None:
         """Delete a model; harmless where there is none. Raises version_conflict and failed_precondition."""
-        await self._delete(EntryKind.MODEL, name, etag, lambda rows: None)
+        await self._delete(Editing(caller, origin, EntryKind.MODEL), name, etag, lambda rows: None)
 
-    async def delete_provider(self, name: str, etag: str) -> None:
+    async def delete_provider(self, caller: Principal, name: str, etag: str, *, origin: Origin = AUTOMATIC) -> None:
         """Delete a provider; harmless where there is none. Raises failed_precondition where a route leads to it."""
 
         def check(rows: Rows) -> None:
@@ -131,11 +149,12 @@ class CatalogueEditor:
                     origin="caller",
                 )
 
-        await self._delete(EntryKind.PROVIDER, name, etag, check)
+        await self._delete(Editing(caller, origin, EntryKind.PROVIDER), name, etag, check)
 
     async def _create(
-        self, kind: EntryKind, name: str, spec: Any, request_id: str, check: Callable[[Rows], None]
+        self, by: Editing, name: str, spec: Any, request_id: str, check: Callable[[Rows], None]
     ) -> Entry[Any]:
+        kind = by.kind
         self._refuse_settings(kind, name, _PARAMS[kind])
         now = self._clock.now()
 
@@ -144,14 +163,16 @@ class CatalogueEditor:
             if kept is not None:
                 return Edit(kind, name, now, _repeated(kind, kept, spec, request_id))
             check(rows)
-            return Edit(kind, name, now, Entry(name, spec, now, now, request_id=request_id))
+            made = Entry(name, spec, now, now, request_id=request_id)
+            return Edit(kind, name, now, made, entry_event(by, "create", now, None, made))
 
         made: Entry[Any] = await self._edit(decide)
         return made
 
     async def _update(
-        self, kind: EntryKind, name: str, etag: str, changed: Callable[[Entry[Any], Rows], Any]
+        self, by: Editing, name: str, etag: str, changed: Callable[[Entry[Any], Rows], Any]
     ) -> Entry[Any]:
+        kind = by.kind
         self._refuse_settings(kind, name, _PARAMS[kind])
         now = self._clock.now()
 
@@ -164,21 +185,23 @@ class CatalogueEditor:
             if spec == kept.spec:
                 return Edit(kind, name, now, kept)
             after = dataclasses.replace(kept, spec=spec, update_time=now, version=kept.version + 1)
-            return Edit(kind, name, now, after)
+            return Edit(kind, name, now, after, entry_event(by, "update", now, kept, after))
 
         changed_entry: Entry[Any] = await self._edit(decide)
         return changed_entry
 
-    async def _delete(self, kind: EntryKind, name: str, etag: str, check: Callable[[Rows], None]) -> None:
+    async def _delete(self, by: Editing, name: str, etag: str, check: Callable[[Rows], None]) -> None:
+        kind = by.kind
         self._refuse_settings(kind, name, "name")
         now = self._clock.now()
 
         def decide(rows: Rows) -> Edit:
             kept = rows.find(kind, name)
-            if kept is not None:
-                _check_etag(kept, etag, "etag")
-                check(rows)
-            return Edit(kind, name, now, None)
+            if kept is None:
+                return Edit(kind, name, now, None)
+            _check_etag(kept, etag, "etag")
+            check(rows)
+            return Edit(kind, name, now, None, entry_event(by, "delete", now, kept, None))
 
         await self._edit(decide)
 

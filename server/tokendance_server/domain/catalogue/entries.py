@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.catalogue.models import COMPLETIONS, Route
 from tokendance_server.domain.changes import ChangeKind
 
@@ -102,12 +103,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change: `entry` takes the place of what has that name, or nothing does, where it is None."""
+    """One change: `entry` takes the place of what has that name, or nothing does, where it is None.
+
+    `event` tells the audit trail of it, where somebody made it.
+    """
 
     kind: EntryKind
     name: str
     time: datetime
     entry: AnyEntry | None
+    event: EventDraft | None = None
 
     @property
     def resource_name(self) -> str:

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance.ids import new_id
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyDraft, KeyFilter, KeySecret, KeyState, Rotation
 from tokendance_server.domain.keys.rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
 from tokendance_server.domain.keys.secrets import PepperRing, mint
@@ -64,7 +66,15 @@ class Keys:
         """Return the time at which the state of a key is judged."""
         return self._clock.now()
 
-    async def create(self, caller: Principal, parent: str, draft: KeyDraft, request_id: str = "") -> tuple[Key, str]:
+    async def create(
+        self,
+        caller: Principal,
+        parent: str,
+        draft: KeyDraft,
+        request_id: str = "",
+        *,
+        origin: Origin = AUTOMATIC,
+    ) -> tuple[Key, str]:
         """Make a key in `organizations/{organization}`; return it with its secret, which is empty on a repeat.
 
         Raises invalid_request (`param` such as `key.purpose`), not_found for an organization outside the caller's
@@ -99,7 +109,9 @@ class Keys:
             rotate_time=now,
         )
         mark = fingerprint(draft)
-        kept, kept_mark = await self._store.add(key, request_id, mark)
+        kept, kept_mark = await self._store.add(
+            key, request_id, mark, key_event(caller, origin, "key.create", None, key)
+        )
         if kept_mark != mark:
             raise GatewayError(
                 errors_pb2.ERROR_REASON_IDEMPOTENCY_CONFLICT,

@@ -11,7 +11,9 @@ from types import MappingProxyType
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.domain.keys.key import Key, KeyDraft, KeySecret, KeyState, Rotation
 from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known
 from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, draft_of, invalid
@@ -47,6 +49,16 @@ class _Step:
     away_from: frozenset[KeyState]
 
 
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """Who does what, from where, and why."""
+
+    caller: Principal
+    origin: Origin
+    action: str
+    reason: str = ""
+
+
 _REVOKE = _Step("revoked", KeyState.REVOKED, frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.PENDING}))
 _SUSPEND = _Step("suspended", KeyState.SUSPENDED, frozenset({KeyState.ACTIVE}))
 _RESUME = _Step("resumed", KeyState.ACTIVE, frozenset({KeyState.SUSPENDED}))
@@ -77,7 +89,14 @@ class KeyLife:
         self._changed = changed
 
     async def update(
-        self, caller: Principal, name: str, wanted: KeyDraft, fields: frozenset[str], etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        wanted: KeyDraft,
+        fields: frozenset[str],
+        etag: str = "",
+        *,
+        origin: Origin = AUTOMATIC,
     ) -> Key:
         """Take over the named fields of a draft into a key, and return it.
 
@@ -90,10 +109,17 @@ class KeyLife:
                 raise _failed_precondition(key.state, "This key is revoked for good; create another one.")
             return await self._updated(key, wanted, fields)
 
-        return await self._apply(caller, name, change, etag)
+        return await self._apply(_Deed(caller, origin, "key.update"), name, change, etag)
 
     async def rotate(
-        self, caller: Principal, name: str, *, overlap_s: int = DAY_S, etag: str = "", request_id: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        *,
+        overlap_s: int = DAY_S,
+        etag: str = "",
+        request_id: str = "",
+        origin: Origin = AUTOMATIC,
     ) -> Rotated:
         """Mint a new secret; the one before works on for `overlap_s` seconds, 0 to 30 days.
 
@@ -113,26 +139,27 @@ class KeyLife:
         secret, old_ends = mint(), now + timedelta(seconds=overlap_s)
         after = self._rotated(key, secret, now, old_ends)
         mark = RotationMark(request_id, key.id, fingerprint, old_ends)
-        if await self._store.replace(key, after, mark if request_id else None):
+        event = key_event(caller, origin, "key.rotate", key, after)
+        if await self._store.replace(key, after, mark if request_id else None, event):
             self._changed(key.id)
             return Rotated(after, secret, old_ends)
         if request_id and (earlier := await self._store.rotation_of(key.organization_id, request_id)):
             return await self._repeat(caller, name, earlier, fingerprint)
         raise _version_conflict()
 
-    async def revoke(self, caller: Principal, name: str) -> Key:
+    async def revoke(self, caller: Principal, name: str, *, reason: str = "", origin: Origin = AUTOMATIC) -> Key:
         """End a key for good. A revoked key is returned as it is."""
-        return await self._take(caller, name, _REVOKE)
+        return await self._take(_Deed(caller, origin, "key.revoke", reason), name, _REVOKE)
 
-    async def suspend(self, caller: Principal, name: str) -> Key:
+    async def suspend(self, caller: Principal, name: str, *, reason: str = "", origin: Origin = AUTOMATIC) -> Key:
         """Stop a key until it is resumed. A suspended key is returned as it is. Raises failed_precondition."""
-        return await self._take(caller, name, _SUSPEND)
+        return await self._take(_Deed(caller, origin, "key.suspend", reason), name, _SUSPEND)
 
-    async def resume(self, caller: Principal, name: str) -> Key:
+    async def resume(self, caller: Principal, name: str, *, origin: Origin = AUTOMATIC) -> Key:
         """Let a suspended key work again. A key that works is returned as it is. Raises failed_precondition."""
-        return await self._take(caller, name, _RESUME)
+        return await self._take(_Deed(caller, origin, "key.resume"), name, _RESUME)
 
-    async def _take(self, caller: Principal, name: str, step: _Step) -> Key:
+    async def _take(self, deed: _Deed, name: str, step: _Step) -> Key:
         async def change(key: Key) -> Key:
             if key.state is step.to:
                 return key
@@ -140,20 +167,19 @@ class KeyLife:
                 raise _failed_precondition(key.state, f"A key that is {key.state} cannot be {step.done}.")
             return replace(key, state=step.to, revoke_time=self._clock.now() if step is _REVOKE else key.revoke_time)
 
-        return await self._apply(caller, name, change)
+        return await self._apply(deed, name, change)
 
-    async def _apply(
-        self, caller: Principal, name: str, change: Callable[[Key], Awaitable[Key]], etag: str = ""
-    ) -> Key:
+    async def _apply(self, deed: _Deed, name: str, change: Callable[[Key], Awaitable[Key]], etag: str = "") -> Key:
         """Make a change that may be made anew on top of another's, unless the caller asks for one version."""
         for _ in range(_ATTEMPTS):
-            before = await self._get(caller, name)
+            before = await self._get(deed.caller, name)
             _check_etag(before, etag)
             after = await change(before)
             if after == before:
                 return before
             after = replace(after, update_time=self._clock.now(), version=before.version + 1)
-            if await self._store.replace(before, after):
+            event = key_event(deed.caller, deed.origin, deed.action, before, after, reason=deed.reason)
+            if await self._store.replace(before, after, event=event):
                 self._changed(before.id)
                 return after
         raise _version_conflict()

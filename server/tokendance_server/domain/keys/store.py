@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter
 
 
@@ -21,15 +22,22 @@ class RotationMark:
 
 
 class KeyStore(Protocol):
-    """Keeps keys. Each method is one transaction; one that writes records the change of the key in it."""
+    """Keeps keys. Each method is one transaction; one that writes records the change of the key in it.
 
-    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+    It records the `event` too, where somebody did what is done, and none where nothing was changed.
+    """
+
+    async def add(
+        self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
+    ) -> tuple[Key, bytes]:
         """Add a key, unless the organization's `request_id` (if not empty) made one before.
 
         Return the key which that request id made, and the fingerprint it came with: the given ones where it is new.
         """
 
-    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+    async def replace(
+        self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
+    ) -> bool:
         """Put `after` in place of `before`, with its secrets, and keep the mark of a rotation.
 
         Return False, with nothing changed, where the key has another version than `before` by now, or where the

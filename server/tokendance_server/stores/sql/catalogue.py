@@ -19,6 +19,7 @@ from tokendance_server.domain.catalogue.entries import (
     read_model,
     read_provider,
 )
+from tokendance_server.stores.sql.audit import record_event
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.tables import catalogue_state, models, providers
@@ -51,6 +52,8 @@ class SqlCatalogueStore:
                 await connection.execute(table.insert(), _row(edit.entry))
             await connection.execute(catalogue_state.delete())
             await connection.execute(catalogue_state.insert(), {"version": rows.version + 1})
+            if edit.event is not None:
+                await record_event(connection, edit.event)
             await record_change(connection, CHANGES[edit.kind], edit.resource_name, edit.time)
         return edit.entry
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.keys.key import (
     Key,
@@ -25,6 +26,7 @@ from tokendance_server.domain.keys.key import (
 )
 from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.sql.audit import record_event
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys
@@ -36,7 +38,9 @@ class SqlKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, key: Key, request_id: str, fingerprint: bytes) -> tuple[Key, bytes]:
+    async def add(
+        self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
+    ) -> tuple[Key, bytes]:
         if request_id and (made := await self._made_by(key.organization_id, request_id)):
             return made
         try:
@@ -54,6 +58,8 @@ class SqlKeyStore:
                             "fingerprint": fingerprint,
                         },
                     )
+                if event is not None:
+                    await record_event(connection, event)
                 await record_change(connection, ChangeKind.KEY, key.name, key.create_time)
         except ConflictError as exc:
             # Another call with this request id was quicker.
@@ -62,7 +68,9 @@ class SqlKeyStore:
             raise StoreUnavailableError("the key contradicts what is kept") from exc
         return key, fingerprint
 
-    async def replace(self, before: Key, after: Key, mark: RotationMark | None = None) -> bool:
+    async def replace(
+        self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
+    ) -> bool:
         row = _key_row(after)
         try:
             async with self._database.transaction() as connection:
@@ -84,6 +92,8 @@ class SqlKeyStore:
                     await connection.execute(
                         key_rotations.insert(), {"organization_id": before.organization_id, **asdict(mark)}
                     )
+                if event is not None:
+                    await record_event(connection, event)
                 await record_change(connection, ChangeKind.KEY, after.name, after.update_time)
         except ConflictError as exc:
             # Another call with this request id was quicker.

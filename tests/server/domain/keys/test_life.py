@@ -338,7 +338,7 @@ async def test_a_change_that_others_keep_overtaking_ends_in_a_conflict(home: Ten
         def __getattr__(self, name: str) -> Any:
             return getattr(home.house.store, name)
 
-        async def replace(self, before: Key, after: Key, mark: object = None) -> bool:
+        async def replace(self, *given: object, **named: object) -> bool:
             return False
 
     life: Any = home.life
