@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from aiohttp.web import BaseRequest
 
-from tokendance.gateway.v1 import caller_pb2
+from tokendance.forwarding import is_forwarded
+from tokendance.gateway.v1 import caller_pb2, errors_pb2
 from tokendance.gateway.v1.errors_pb2 import Surface
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -71,6 +72,7 @@ class CallerReader:
             client_kind=client.kind,
             client_version=client.version,
             http_route=route,
+            direct=surface == errors_pb2.SURFACE_ADMIN and not is_forwarded(request.headers),
         ).SerializeToString()
 
     def address(self, request: BaseRequest) -> str:

@@ -57,6 +57,7 @@ from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.governance import Governance, build_governance
+from tokendance_server.identity import Identity, open_identity
 from tokendance_server.listeners import Listener, by_service, is_loopback
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.access import read_rules
@@ -71,6 +72,7 @@ from tokendance_server.services.local_channel import LocalChannel, MethodTable
 from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.services.models import ModelsService
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.sign_in import SignIn
 from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
@@ -119,6 +121,7 @@ class Server:
         watcher: Watcher,
         catalogue: Catalogue,
         transport: Transport,
+        identity: Identity,
         directory: DataDirectory,
         storage: Storage,
     ) -> None:
@@ -130,6 +133,7 @@ class Server:
         self._watcher = watcher
         self._catalogue = catalogue
         self._transport = transport
+        self._identity = identity
         self._directory = directory
         self._storage = storage
         self._serving = False
@@ -208,6 +212,7 @@ class Server:
         await self._watcher.stop()
         await self._catalogue.stop()
         await self._transport.close()
+        await self._identity.close()
         await self._storage.close()
         self._directory.close()
 
@@ -242,12 +247,21 @@ async def open_server(
         upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)
         check_buildable(configured, upstreams)
         parts = await open_catalogue(SqlCatalogueStore(storage.database), layer, upstreams, governance.watcher, clock)
+        identity = open_identity(config, directory.path, egress, clock, loopback_only=loopback_only)
+        undo.push_async_callback(identity.close)
         completions = Completions(lambda: parts.catalogue.serving, clock)
         handlers = _register(completions, governance, parts)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
-        chain = _chains(config, governance.verifier, admission, parts.catalogue, registry)
+        chain = _chains(
+            config,
+            admission,
+            parts.catalogue,
+            registry,
+            verifier=governance.verifier,
+            sign_in=identity.sign_in,
+        )
         # Before the first key is made: certificates that cannot be used must not lose it.
         listeners = _build_listeners(config, directory, handlers, chain, clock)
         server = Server(
@@ -263,6 +277,7 @@ async def open_server(
             watcher=governance.watcher,
             catalogue=parts.catalogue,
             transport=transport,
+            identity=identity,
             directory=directory,
             storage=storage,
         )
@@ -303,7 +318,13 @@ def _register(
 
 
 def _chains(
-    config: ServerConfig, verifier: Verifier, admission: Admission, catalogue: Catalogue, registry: CollectorRegistry
+    config: ServerConfig,
+    admission: Admission,
+    catalogue: Catalogue,
+    registry: CollectorRegistry,
+    *,
+    verifier: Verifier,
+    sign_in: SignIn,
 ) -> _MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
@@ -318,6 +339,7 @@ def _chains(
             trust,
             rules=rules,
             keys=verifier,
+            sign_in=sign_in,
             admission=admission,
             deadlines=deadlines,
             recorder=recorder,

@@ -20,6 +20,7 @@ from pydantic import (
 from tokendance.tls_files import TlsFiles
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.networks import parse_network
+from tokendance_server.identity_settings import IdentitySettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
@@ -137,6 +138,7 @@ class ServerConfig(Settings):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     egress: EgressSettings = EgressSettings()
+    identity: IdentitySettings = IdentitySettings()
     upstream_client: Literal["aiohttp", "lean"] = "lean"
     key_cache_size: int = Field(default=100_000, ge=1)
     # Changed keys are dropped at once; this bounds only how long an unchanged one is believed.

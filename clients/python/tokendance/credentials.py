@@ -78,13 +78,24 @@ def provider_of(credential: str) -> str:
     return next((provider for prefix, provider in _PROVIDERS if credential.startswith(prefix)), "")
 
 
-def misplaced(credential: str) -> GatewayError:
-    """Return the error for a credential that is no API key of ours: what was sent, and what to send instead."""
-    match recognise(credential):
+def misplaced(credential: str, kind: CredentialKind | None = None, *, people: bool = False) -> GatewayError:
+    """Return the error for a credential that does not belong here: what was sent, and what to send instead.
+
+    What belongs here is an API key of ours, or where people sign in (`people`) an access token of TokenDance ID.
+    `kind` is what the credential is, where the caller knows better than `recognise`.
+    """
+    instead = "an access token of TokenDance ID" if people else "a TokenDance API key (tdk_…)"
+    unknown = errors_pb2.ERROR_REASON_INVALID_ID_TOKEN if people else errors_pb2.ERROR_REASON_INVALID_API_KEY
+    match kind or recognise(credential):
         case CredentialKind.ID_TOKEN:
             return _error(
                 errors_pb2.ERROR_REASON_ID_TOKEN_NOT_ACCEPTED,
                 "A signed ID token was sent; it signs people in and calls no model. Send a TokenDance API key (tdk_…).",
+            )
+        case CredentialKind.HUB_SESSION if people:
+            return _error(
+                errors_pb2.ERROR_REASON_HUB_SESSION_NOT_ACCEPTED,
+                f"An AgentHub session was sent; it signs nobody in here. Send {instead}.",
             )
         case CredentialKind.HUB_SESSION:
             return _error(
@@ -93,21 +104,23 @@ def misplaced(credential: str) -> GatewayError:
                 "runtime adapter.",
             )
         case CredentialKind.PROVIDER_KEY:
+            whose = provider_of(credential)
             return _error(
                 errors_pb2.ERROR_REASON_PROVIDER_KEY_NOT_ACCEPTED,
-                f"A key that looks like one of {provider_of(credential)} was sent. Send a TokenDance API key (tdk_…), "
-                "and rotate that one: it has left its safe place.",
+                f"A key that looks like one of {whose} was sent. Send {instead}, and rotate that one: it has left its "
+                "safe place.",
             )
         case CredentialKind.PLACEHOLDER:
             return _error(
-                errors_pb2.ERROR_REASON_INVALID_API_KEY,
-                "A placeholder was sent instead of a key: the variable that should hold it is not set or not expanded. "
-                "Send a TokenDance API key (tdk_…).",
+                unknown,
+                "A placeholder was sent instead of a credential: the variable that should hold it is not set or not "
+                f"expanded. Send {instead}.",
             )
+        case _ if people:
+            return _error(unknown, f"The credential signs nobody in. Send {instead}, a text with two dots in it.")
         case _:
             return _error(
-                errors_pb2.ERROR_REASON_INVALID_API_KEY,
-                "The credential is not a TokenDance API key, which starts with tdk_ and has 53 characters.",
+                unknown, "The credential is not a TokenDance API key, which starts with tdk_ and has 53 characters."
             )
 
 

@@ -25,6 +25,11 @@ class Rule:
     public_listener: bool
     streams: bool
 
+    @property
+    def admits_api_keys(self) -> bool:
+        """True where an API key may call."""
+        return API_KEY in self.allow or ANYONE in self.allow
+
 
 def read_rules(files: list[FileDescriptor]) -> dict[str, Rule]:
     """Return the rule of each RPC of the files, by path. An RPC without the option admits nobody."""
@@ -49,15 +54,20 @@ def check(rule: Rule, principal: Principal) -> None:
     if principal is NOBODY:
         raise GatewayError(errors_pb2.ERROR_REASON_MISSING_API_KEY, _what_to_send(rule), origin="caller")
     if API_KEY in principal.kinds:
-        raise GatewayError(
-            errors_pb2.ERROR_REASON_API_KEY_NOT_ACCEPTED,
-            "A TokenDance API key calls models only; this call needs a TokenDance ID session.",
-            origin="caller",
-        )
+        raise api_key_not_accepted()
     raise GatewayError(
         errors_pb2.ERROR_REASON_PERMISSION_DENIED,
         "Your role may not call this; ask somebody whose role includes it.",
         metadata={"method": rule.method},
+        origin="caller",
+    )
+
+
+def api_key_not_accepted() -> GatewayError:
+    """Return the error for an API key where people are asked for."""
+    return GatewayError(
+        errors_pb2.ERROR_REASON_API_KEY_NOT_ACCEPTED,
+        "A TokenDance API key calls models only; this call needs a TokenDance ID session.",
         origin="caller",
     )
 

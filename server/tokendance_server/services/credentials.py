@@ -16,6 +16,8 @@ FACADE = Principal(kinds=frozenset({access_pb2.CALLER_KIND_FACADE}), name="facad
 """The gateway's own facade, for the RPCs that are its own."""
 
 _BEARER = "bearer "
+# Read by REST only; here they count as a second credential where they differ, and as none by themselves.
+_OTHER_PLACES = ("x-api-key", "api-key")
 
 
 class KeyVerifier(Protocol):
@@ -34,25 +36,34 @@ def bearer_of(metadata: Metadata) -> str | None:
     Raises credentials_conflict for two different ones and invalid_api_key for another scheme than Bearer.
     """
     found: str | None = None
+    others: set[str | bytes] = set()
     for key, value in metadata:
         if key != "authorization":
+            if key in _OTHER_PLACES:
+                others.add(value)
             continue
         text = value if isinstance(value, str) else ""
         if text[:7].lower() != _BEARER or not text[7:].strip():
             raise GatewayError(
                 errors_pb2.ERROR_REASON_INVALID_API_KEY,
-                "The authorization must read `Bearer tdk_…`, with a TokenDance API key.",
+                "The authorization must read `Bearer tdk_…`, with a TokenDance API key or an access token.",
                 origin="caller",
             )
         credential = text[7:].strip()
         if found is not None and found != credential:
-            raise GatewayError(
-                errors_pb2.ERROR_REASON_CREDENTIALS_CONFLICT,
-                "Two different credentials came with the call; send one.",
-                origin="caller",
-            )
+            raise _conflict()
         found = credential
+    if found is not None and others - {found}:
+        raise _conflict()
     return found
+
+
+def _conflict() -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_CREDENTIALS_CONFLICT,
+        "Two different credentials came with the call; send one.",
+        origin="caller",
+    )
 
 
 def principal_without_credential(call: Call, allow: frozenset[access_pb2.CallerKind.ValueType]) -> Principal:

@@ -18,13 +18,14 @@ import grpc.aio
 import protovalidate
 from google.protobuf.message import DecodeError, Message
 
+from tokendance.credentials import API_KEY_PREFIX
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, caller_pb2, errors_pb2
 from tokendance.ids import new_id
 from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
 from tokendance_server.domain.keys.networks import check_network
 from tokendance_server.domain.principals import Principal
-from tokendance_server.services.access import API_KEY, Rule, check
+from tokendance_server.services.access import API_KEY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
@@ -32,6 +33,7 @@ from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, Read
 from tokendance_server.services.facade_peers import FacadePeers, not_a_facade
 from tokendance_server.services.local_context import LocalContext
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
 
@@ -85,6 +87,7 @@ class Chain(grpc.aio.ServerInterceptor):
         deadlines: DeadlinePolicy,
         recorder: Recorder,
         validator: protovalidate.Validator,
+        sign_in: SignIn = NOBODY_SIGNS_IN,
         peers: FacadePeers | None = None,
         metadata_bytes: int = 32 * 1024,
     ) -> None:
@@ -96,6 +99,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._deadlines = deadlines
         self._recorder = recorder
         self._validator = validator
+        self._sign_in = sign_in
         self._metadata_bytes = metadata_bytes
         self._wrapped: dict[str, Handler] = {}
 
@@ -273,7 +277,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._check_metadata(call)
         call.principal = await self._authenticate(rule, call)
         # The facade's own calls may carry its caller's key, so it is recognised by the channel, not by a credential.
-        if not (call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow):
+        if not _is_facades_own(rule, call):
             check(rule, call.principal)
             check_network(call.principal, call.address)
         if request is None:
@@ -301,6 +305,10 @@ class Chain(grpc.aio.ServerInterceptor):
         secret = bearer_of(call.invocation_metadata() or ())
         if secret is None:
             return principal_without_credential(call, rule.allow)
+        if not secret.startswith(API_KEY_PREFIX):
+            return await self._sign_in.identify(rule, call, secret)
+        if not rule.admits_api_keys and not _is_facades_own(rule, call):
+            raise api_key_not_accepted()
         principal = self._keys.verify_cached(secret)
         if principal is None:
             principal = await self._keys.verify(secret)
@@ -347,6 +355,10 @@ def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return None
 
     return deserialize_or_none
+
+
+def _is_facades_own(rule: Rule, call: Call) -> bool:
+    return call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow
 
 
 def _unreadable() -> GatewayError:

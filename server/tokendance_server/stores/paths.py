@@ -12,6 +12,7 @@ import re
 import secrets
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,6 +188,22 @@ def _read_pepper(path: Path) -> bytes:
     except ValueError as exc:
         raise StartupError(f"{str(exc).capitalize()}; restore it from a backup.") from exc
     return pepper
+
+
+def read_private(file: Path, make: Callable[[], bytes]) -> bytes:
+    """Return what a private file holds, made at first and of mode 0600.
+
+    Raises StartupError where others may read it, or it cannot be read or written.
+    """
+    try:
+        if not file.exists():
+            _write_private(file, make())
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o077:
+            raise StartupError(f"The file {file} is open to others (mode {mode:04o}); run `chmod 600 {file}`.")
+        return file.read_bytes()
+    except OSError as exc:
+        raise StartupError(f"The file {file} cannot be used ({exc.strerror}).") from exc
 
 
 def _write_private(file: Path, content: bytes) -> None:

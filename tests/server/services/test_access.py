@@ -102,10 +102,14 @@ async def test_each_rpc_admits_exactly_whom_the_schema_names(trust: Trust, crede
 
 @pytest.mark.parametrize("trust", [one for one in Trust if one is not Trust.STRANGER])
 async def test_a_bad_credential_is_refused_everywhere(trust: Trust) -> None:
-    """Also where none would be needed: a caller must learn that its key is not what it thinks."""
+    """Also where none would be needed: a caller must learn that its key is not what it thinks, or not wanted at all."""
+    bad = (("authorization", "Bearer tdk_bad"),)
     async with _channel(trust) as channel:
-        for path in METHODS:
-            assert await _code_of(channel, path, (("authorization", "Bearer tdk_bad"),)) == "invalid_api_key", path
+        for path, method in METHODS.items():
+            allowed = set(_options(method).allow)
+            looked_up = allowed & {API_KEY, ANYONE} or (trust is Trust.FACADE and FACADE in allowed)
+            expected = "invalid_api_key" if looked_up else "api_key_not_accepted"
+            assert await _code_of(channel, path, bad) == expected, path
 
 
 def test_a_rule_without_callers_admits_nobody() -> None:

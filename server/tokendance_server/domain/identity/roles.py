@@ -1,0 +1,100 @@
+"""From the claims of a token that was found good to the caller: by configuration alone, and never by guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance.gateway.v1.access_pb2 import CallerKind
+from tokendance_server.domain.principals import Principal
+
+Role = Literal["platform_admin", "organization_admin", "member", "auditor", "service"]
+Claims = Mapping[str, Any]
+
+KINDS: Mapping[str, CallerKind.ValueType] = {
+    "platform_admin": access_pb2.CALLER_KIND_PLATFORM_ADMIN,
+    "organization_admin": access_pb2.CALLER_KIND_ORGANIZATION_ADMIN,
+    "member": access_pb2.CALLER_KIND_MEMBER,
+    "auditor": access_pb2.CALLER_KIND_AUDITOR,
+    "service": access_pb2.CALLER_KIND_SERVICE,
+}
+"""The kind of caller that each role is, by the role's name."""
+PEOPLE = frozenset(KINDS.values())
+"""Who comes with a token of an identity provider: people, and machines that stand for themselves."""
+
+_MOST_GROUPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One role. `organization` is `organizations/{o}`, or empty for a role on the whole platform.
+
+    Raises ValueError where the role and the organization do not go together.
+    """
+
+    role: Role
+    organization: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse administrators of the platform within an organization, and its own people without one."""
+        if self.role == "platform_admin" and self.organization:
+            raise ValueError("a platform_admin has no organization: the role is on the whole platform")
+        if self.role in ("organization_admin", "member") and not self.organization:
+            raise ValueError(f"the role {self.role} needs an organization")
+
+
+class RoleMap:
+    """Roles by configuration: `groups` are the values of the claim `claim` that carry one, `subjects` the machines.
+
+    A claim is one text or a list of texts. A subject that is mapped has its own roles and those of its groups.
+    """
+
+    def __init__(
+        self, claim: str, groups: Mapping[str, Iterable[Grant]], subjects: Mapping[str, Iterable[Grant]]
+    ) -> None:
+        self._claim = claim
+        self._groups = {name: tuple(grants) for name, grants in groups.items()}
+        self._subjects = {name: tuple(grants) for name, grants in subjects.items()}
+
+    def principal(self, claims: Claims) -> Principal:
+        """Return the caller that these claims make. Raises permission_denied where they carry no role, or too many."""
+        found = set(self._subjects.get(claims["sub"], ()))
+        for group in _texts(claims.get(self._claim)):
+            found.update(self._groups.get(group, ()))
+        return principal_of(claims["sub"], found)
+
+
+def principal_of(subject: str, grants: Iterable[Grant], member: str = "") -> Principal:
+    """Return the caller with these roles. A platform administrator is nothing besides: the role includes every other.
+
+    `member` is the resource name of the member that the subject is, where that is known.
+    Raises permission_denied where there is no role, and where roles of two scopes would become one caller's.
+    """
+    roles = set(grants)
+    name = member or f"identities/{quote(subject, safe='')}"
+    if not roles:
+        raise _denied("Your sign-in is good, but none of your groups has a role here; ask a platform administrator.")
+    if any(grant.role == "platform_admin" for grant in roles):
+        return Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name=name)
+    organizations = {grant.organization for grant in roles}
+    if len(organizations) > 1:
+        # One caller has one scope: the kinds of one must never count in the other.
+        raise _denied("Your groups give you roles in more than one organization; ask for an account in one of them.")
+    (organization,) = organizations
+    return Principal(kinds=frozenset(KINDS[grant.role] for grant in roles), name=name, organization=organization)
+
+
+def _texts(claim: object) -> Iterable[str]:
+    if isinstance(claim, str):
+        return (claim,)
+    if isinstance(claim, list):
+        return (one for one in claim[:_MOST_GROUPS] if isinstance(one, str))
+    return ()
+
+
+def _denied(message: str) -> GatewayError:
+    return GatewayError(errors_pb2.ERROR_REASON_PERMISSION_DENIED, message, origin="caller")

@@ -1,0 +1,110 @@
+"""Who signs people in on this node, wired: an identity provider as configured, the development issuer, or nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import yarl
+
+from tokendance_server.config import ServerConfig
+from tokendance_server.domain.catalogue.models import ProviderConfig
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.identity.development import KEY_FILE, DevelopmentKey, development_tokens, new_key
+from tokendance_server.domain.identity.signing_keys import SigningKeys
+from tokendance_server.domain.identity.tokens import AccessTokens
+from tokendance_server.identity_settings import IdentitySettings, check_issuer_url
+from tokendance_server.providers.transport import Transport, open_transport
+from tokendance_server.services.sign_in import SignIn
+from tokendance_server.startup import StartupError
+from tokendance_server.stores.paths import read_private
+from tokendance_server.telemetry import logger
+
+_DISCOVERY = "/.well-known/openid-configuration"
+_DOCUMENT_BYTES = 512 * 1024
+_PATIENCE_S = 5.0
+
+
+class Identity:
+    """What signs people in, and the connections behind it."""
+
+    def __init__(self, sign_in: SignIn, keys: SigningKeys | None = None, transport: Transport | None = None) -> None:
+        self.sign_in = sign_in
+        self._keys = keys
+        self._transport = transport
+
+    async def close(self) -> None:
+        """Close the connections to the identity provider."""
+        if self._keys is not None:
+            await self._keys.close()
+        if self._transport is not None:
+            await self._transport.close()
+
+
+def open_identity(
+    config: ServerConfig, data_dir: Path, egress: EgressPolicy, clock: Clock, *, loopback_only: bool
+) -> Identity:
+    """Wire what signs people in. Nothing is asked of an identity provider until a token comes.
+
+    The development issuer is for a node that nobody else reaches: whole in one process, on loopback only, with a
+    database of its own and no other issuer. Raises StartupError where its key cannot be used.
+    """
+    settings = config.identity
+    prefixes, hub_issuer = settings.hub_prefixes, settings.hub_issuer
+    if settings.issuer:
+        transport = open_transport(config.upstream_client, egress, answer_bytes=_DOCUMENT_BYTES)
+        keys = SigningKeys(_Documents(settings, transport).read_keys, clock, _tell_reading)
+        tokens = AccessTokens(settings.expected(), keys, settings.roles().principal, clock)
+        return Identity(SignIn(tokens, hub_prefixes=prefixes, hub_issuer=hub_issuer), keys, transport)
+    if config.database_url is not None or not loopback_only:
+        return Identity(SignIn(hub_prefixes=prefixes, hub_issuer=hub_issuer))
+    file = data_dir / KEY_FILE
+    try:
+        key = DevelopmentKey(read_private(file, new_key))
+    except ValueError as exc:
+        raise StartupError(
+            f"The key of the development issuer, {file}, cannot be used: {exc}. Remove the file to have a new one made."
+        ) from exc
+    tokens = development_tokens(key, clock)
+    return Identity(SignIn(tokens, direct_only=True, hub_prefixes=prefixes, hub_issuer=hub_issuer))
+
+
+class _Documents:
+    """Reads the documents of an identity provider, through the guard of everything that goes out."""
+
+    def __init__(self, settings: IdentitySettings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+
+    async def read_keys(self) -> bytes:
+        """Return the JWKS. Raises ValueError for answers that make no sense, and the errors of the transport."""
+        url = self._settings.jwks_url or await self._discover()
+        return await self._get(url)
+
+    async def _discover(self) -> str:
+        found: Any = json.loads(await self._get(self._settings.issuer.rstrip("/") + _DISCOVERY))
+        if not isinstance(found, dict) or found.get("issuer") != self._settings.issuer:
+            raise ValueError("the discovery document is another issuer's")
+        url = found.get("jwks_uri")
+        return check_issuer_url(url if isinstance(url, str) else "")
+
+    async def _get(self, url: str) -> bytes:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        provider = ProviderConfig("identity", "openid", base_url=url, connect_timeout_s=_PATIENCE_S)
+        answer = await self._transport.get(provider, yarl.URL(url), {"accept": "application/json"}, deadline)
+        try:
+            if answer.status != 200:
+                raise ValueError(f"the identity provider answered with status {answer.status}")
+            return await answer.read_body()
+        finally:
+            answer.close()
+
+
+def _tell_reading(error: Exception | None) -> None:
+    if error is None:
+        logger().info("signing_keys_read_again")
+    else:
+        logger().warning("signing_keys_not_read", error=type(error).__name__, detail=str(error))

@@ -1,0 +1,71 @@
+"""What claims make of their bearer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.server.domain.identity.issuer import ACME, GROUPS, SUBJECTS
+
+from tokendance.errors import GatewayError
+from tokendance_server.domain.identity.roles import KINDS, Grant, RoleMap
+
+ROLES = RoleMap("groups", GROUPS, SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("claims", "roles", "organization"),
+    [
+        ({"groups": ["admins"]}, {"platform_admin"}, ""),
+        ({"groups": "admins"}, {"platform_admin"}, ""),
+        ({"groups": ["acme", "x", 5, None]}, {"member"}, ACME),
+        ({"groups": ["acme", "acme-leads"]}, {"member", "organization_admin"}, ACME),
+        ({"groups": ["acme-leads", "other", "admins"]}, {"platform_admin"}, ""),
+        ({"groups": ["auditors"]}, {"auditor"}, ""),
+        ({"sub": "ci"}, {"service"}, ACME),
+        ({"sub": "ci", "groups": ["acme"]}, {"service", "member"}, ACME),
+    ],
+)
+def test_claims_make_a_caller(claims: dict[str, Any], roles: set[str], organization: str) -> None:
+    """Of one scope, with every role in it; a platform administrator is nothing besides."""
+    principal = ROLES.principal({"sub": "ada"} | claims)
+    assert principal.kinds == {KINDS[role] for role in roles}
+    assert principal.organization == organization
+    assert not principal.key_id
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"groups": []},
+        {"groups": ["Admins", "admins "]},
+        {"groups": {"admins": True}},
+        {"groups": [["admins"]]},
+        {"groups": ["acme", "other"]},
+        # An auditor of everything who leads one organization must not come to lead everything.
+        {"groups": ["acme-leads", "auditors"]},
+        {"sub": "CI"},
+        {"roles": ["admins"]},
+    ],
+)
+def test_no_role_and_two_scopes_are_refused(claims: dict[str, Any]) -> None:
+    """The sign-in is good, and may do nothing."""
+    with pytest.raises(GatewayError) as caught:
+        ROLES.principal({"sub": "ada"} | claims)
+    assert caught.value.code == "permission_denied"
+
+
+def test_a_subject_is_a_name_of_one_segment() -> None:
+    """Whatever an issuer calls people, it is no path of ours."""
+    principal = ROLES.principal({"sub": "../organizations/x\n", "groups": ["admins"]})
+    assert principal.name == "identities/..%2Forganizations%2Fx%0A"
+
+
+@pytest.mark.parametrize(
+    ("role", "organization"), [("platform_admin", ACME), ("member", ""), ("organization_admin", "")]
+)
+def test_roles_have_their_scope(role: Any, organization: str) -> None:
+    """Others make no sense."""
+    with pytest.raises(ValueError, match="organization"):
+        Grant(role, organization)
