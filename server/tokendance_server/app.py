@@ -71,6 +71,7 @@ from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import LocalChannel, MethodTable
 from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.services.models import ModelsService
+from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.sign_in import SignIn
 from tokendance_server.services.unimplemented import unimplemented
@@ -303,11 +304,12 @@ def _register(
     # A decorator completes it where the types cannot see it.
     keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
     keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
+    people = OrganizationsService(governance.people)  # type: ignore[abstract] # as the one above
+    organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
     for add, file in (
         (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
-        (organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server, organizations_service_pb2),
         (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit_service_pb2),
         (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
         (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),

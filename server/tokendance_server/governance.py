@@ -12,10 +12,12 @@ from tokendance_server.domain.keys.life import KeyLife
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.people.desk import People, build_people
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.telemetry import logger
 
 
@@ -28,6 +30,7 @@ class Governance:
     life: KeyLife
     verifier: Verifier
     watcher: Watcher
+    people: People
 
 
 def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
@@ -42,11 +45,14 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
         lambda: watcher.healthy,
         cache_size=config.key_cache_size,
         cache_s=config.key_cache_s,
+        organization_works=organizations.works,
     )
     watcher.subscribe(ChangeKind.KEY, verifier)
+    watcher.subscribe(ChangeKind.ORGANIZATION, verifier)
     keys = Keys(store, organizations, peppers, clock, verifier.forget)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
-    return Governance(organizations, keys, life, verifier, watcher)
+    people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
+    return Governance(organizations, keys, life, verifier, watcher, people)
 
 
 def _tell_sight(error: Exception | None) -> None:

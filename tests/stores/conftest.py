@@ -15,6 +15,7 @@ from tokendance_server.domain.catalogue.entries import CatalogueStore
 from tokendance_server.domain.changes import ChangeFeed
 from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.organizations import OrganizationStore
+from tokendance_server.domain.people.store import PeopleStore
 from tokendance_server.stores.memory import (
     MemoryCatalogueStore,
     MemoryChangeFeed,
@@ -22,12 +23,14 @@ from tokendance_server.stores.memory import (
     MemoryOrganizationStore,
 )
 from tokendance_server.stores.memory_audit import MemoryAuditStore
+from tokendance_server.stores.memory_people import MemoryPeopleStore
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.stores.sql.tables import metadata, schema_info
 
 
@@ -40,6 +43,7 @@ class Stores:
     changes: ChangeFeed
     catalogue: CatalogueStore
     audit: AuditStore
+    people: PeopleStore
 
 
 async def migrate(url: str) -> None:
@@ -94,7 +98,8 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "memory":
         changes, audit = MemoryChangeFeed(), MemoryAuditStore()
         catalogue = MemoryCatalogueStore(changes, audit)
-        yield Stores(MemoryKeyStore(changes, audit), MemoryOrganizationStore(), changes, catalogue, audit)
+        keys, records = MemoryKeyStore(changes, audit), MemoryOrganizationStore()
+        yield Stores(keys, records, changes, catalogue, audit, MemoryPeopleStore(records, keys))
         return
     database = await _open(request.param, request, tmp_path)
     yield Stores(
@@ -103,5 +108,6 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         SqlChangeFeed(database),
         SqlCatalogueStore(database),
         SqlAuditStore(database),
+        SqlPeopleStore(database),
     )
     await database.close()

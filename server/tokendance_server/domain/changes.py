@@ -25,8 +25,11 @@ class ChangeKind(enum.StrEnum):
     LIMIT = "limit"
     MEMBER = "member"
     MODEL = "model"
+    ORGANIZATION = "organization"
+    POLICY = "policy"
     PROVIDER = "provider"
     ROUTE = "route"
+    TEAM = "team"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ _CHILDREN = {
     for collection, prefix in _PREFIXES.items()
 }
 _TENANT = re.compile(rf"organizations/(org_{_ID})(?:/|\Z)")
+_ORGANIZATION_ID = re.compile(rf"org_{_ID}")
+_TEAM_ID = re.compile(rf"team_{_ID}")
+_POLICY = re.compile(rf"organizations/(org_{_ID})/policy")
 _KEY_ID = re.compile(rf"key_{_ID}")
 
 
@@ -64,6 +67,32 @@ def key_of(name: str, param: str) -> tuple[str, str]:
     if _KEY_ID.fullmatch(name):
         return "", name
     return child_of(name, "keys", param)
+
+
+def organization_or_id(name: str, param: str) -> str:
+    """Return the id of an organization, which its name or the id alone gives. Raises invalid_request."""
+    return name if _ORGANIZATION_ID.fullmatch(name) else organization_of(name, param)
+
+
+def team_of(name: str, param: str) -> tuple[str, str]:
+    """Return the ids of organization and team; a team's id alone stands for its name, and the first is then empty.
+
+    Raises invalid_request with `param` for another form.
+    """
+    return ("", name) if _TEAM_ID.fullmatch(name) else child_of(name, "teams", param)
+
+
+def policy_name(organization_id: str) -> str:
+    """Return `organizations/{organization}/policy`."""
+    return f"organizations/{organization_id}/policy"
+
+
+def policy_of(name: str, param: str) -> str:
+    """Return the id of the organization whose policy it is. Raises invalid_request with `param` for another form."""
+    match = _POLICY.fullmatch(name)
+    if match is None:
+        raise _malformed(param, "organizations/{organization}/policy")
+    return match[1]
 
 
 def _malformed(param: str, form: str) -> GatewayError:

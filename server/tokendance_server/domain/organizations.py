@@ -2,44 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.names import child_name, organization_name
-from tokendance_server.domain.principals import Principal
+
+
+class OrganizationState(enum.StrEnum):
+    """Whether an organization works."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class MemberRole(enum.StrEnum):
+    """What a member may do."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+
+
+class MemberState(enum.StrEnum):
+    """Whether a member may sign in. INVITED: may, and has not yet."""
+
+    INVITED = "invited"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A tenant. Everything else belongs to exactly one."""
+    """A tenant. Everything else belongs to exactly one. `update_time` is None until the first change."""
 
     id: str
     display_name: str
     create_time: datetime
+    state: OrganizationState = OrganizationState.ACTIVE
+    contact: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    update_time: datetime | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """`organizations/{organization}`."""
+        return organization_name(self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A part of an organization, to which keys belong."""
+    """A part of an organization, to which keys and members belong."""
 
     organization_id: str
     id: str
     display_name: str
     create_time: datetime
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    update_time: datetime | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """`organizations/{organization}/teams/{team}`."""
+        return child_name(self.organization_id, "teams", self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person within one organization, who may own keys and be responsible for them."""
+    """A person within one organization, who may own keys and be responsible for them.
+
+    `team_ids` are sorted, and `roles` in the order of MemberRole. A member that was removed stays, because keys and
+    records name it.
+    """
 
     organization_id: str
     id: str
     display_name: str
     create_time: datetime
+    subject: str = ""
+    email: str = ""
+    roles: tuple[MemberRole, ...] = (MemberRole.MEMBER,)
+    team_ids: tuple[str, ...] = ()
+    state: MemberState = MemberState.INVITED
+    update_time: datetime | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """`organizations/{organization}/members/{user}`."""
+        return child_name(self.organization_id, "members", self.id)
+
+    @property
+    def works(self) -> bool:
+        """True while the member may sign in and own keys."""
+        return self.state in (MemberState.INVITED, MemberState.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +172,15 @@ class Organizations:
         return await self._store.get_team(organization_id, team_id) is not None
 
     async def has_member(self, organization_id: str, member_id: str) -> bool:
-        """Tell whether the organization has such a member."""
-        return await self._store.get_member(organization_id, member_id) is not None
+        """Tell whether the organization has such a member, neither suspended nor removed."""
+        member = await self._store.get_member(organization_id, member_id)
+        return member is not None and member.works
 
+    async def works(self, organization_id: str) -> bool:
+        """Tell whether the organization is there and not suspended."""
+        organization = await self._store.get(organization_id)
+        return organization is not None and organization.state is OrganizationState.ACTIVE
 
-def in_scope(caller: Principal, organization_id: str) -> bool:
-    """Tell whether a caller sees an organization at all: platform administrators every one, others their own."""
-    if access_pb2.CALLER_KIND_PLATFORM_ADMIN in caller.kinds:
-        return True
-    return bool(organization_id) and caller.organization == organization_name(organization_id)
+    async def member(self, organization_id: str, member_id: str) -> Member | None:
+        """Return a member in whichever state, or None where the organization has none of this id."""
+        return await self._store.get_member(organization_id, member_id)

@@ -51,6 +51,22 @@ class MemoryOrganizationStore:
     async def get_member(self, organization_id: str, member_id: str) -> Member | None:
         return self._members.get((organization_id, member_id))
 
+    def all_organizations(self) -> list[Organization]:
+        """Return every organization."""
+        return [*self._organizations.values()]
+
+    def all_teams(self) -> list[Team]:
+        """Return the teams of every organization."""
+        return [*self._teams.values()]
+
+    def all_members(self) -> list[Member]:
+        """Return the members of every organization."""
+        return [*self._members.values()]
+
+    def drop_team(self, team: Team) -> None:
+        """Remove a team."""
+        del self._teams[team.organization_id, team.id]
+
 
 class MemoryChangeFeed:
     """The feed of changes, and where the other stores record them."""
@@ -135,6 +151,10 @@ class MemoryKeyStore:
     async def find(self, digests: Sequence[bytes]) -> Key | None:
         found = next((self._by_digest[digest] for digest in digests if digest in self._by_digest), None)
         return None if found is None else self._keys[found]
+
+    def all_keys(self) -> list[Key]:
+        """Return every key."""
+        return [*self._keys.values()]
 
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         keys = [key for key in self._keys.values() if filter.matches(key)]

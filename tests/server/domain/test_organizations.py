@@ -9,8 +9,9 @@ from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.names import child_of, organization_name, organization_of
-from tokendance_server.domain.organizations import Organizations, in_scope
+from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.scopes import in_scope
 from tokendance_server.stores.memory import MemoryOrganizationStore
 
 

@@ -56,6 +56,11 @@ class TimedCache(Generic[V]):
         for key in self._groups.pop(group, ()):
             del self._values[key]
 
+    def drop_where(self, unwanted: Callable[[V], bool]) -> None:
+        """Forget the values of which `unwanted` is true. Looks at every value."""
+        for key in [key for key, held in self._values.items() if unwanted(held.value)]:
+            self._leave_group(key, self._values.pop(key))
+
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()

@@ -126,7 +126,10 @@ class KeyDraft:
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """Which keys a list holds; what is empty or None does not narrow it. `now` decides what expired and is overdue."""
+    """Which keys a list holds; what is empty or None does not narrow it. `now` decides what expired and is overdue.
+
+    `seen_by` narrows it to the keys that one member owns or rotates, and to those of `seen_teams`.
+    """
 
     now: datetime
     organization_id: str = ""
@@ -134,6 +137,8 @@ class KeyFilter:
     owner_id: str = ""
     state: KeyState | None = None
     rotation_overdue: bool = False
+    seen_by: str = ""
+    seen_teams: frozenset[str] = frozenset()
 
     def matches(self, key: Key) -> bool:
         """Tell whether a key belongs into the list."""
@@ -144,6 +149,7 @@ class KeyFilter:
             and self.owner_id in ("", key.owner_id)
             and self.state in (None, state)
             and (not self.rotation_overdue or _overdue(key, state, self.now))
+            and (not self.seen_by or is_seen_by(key, self.seen_by, self.seen_teams))
         )
 
 
@@ -153,6 +159,11 @@ class KeyCursor:
 
     create_time: datetime
     id: str
+
+
+def is_seen_by(key: Key, member_id: str, team_ids: frozenset[str]) -> bool:
+    """Tell whether a key is a member's own, one that it rotates, or one of its teams."""
+    return member_id in (key.owner_id, key.rotation.responsible_id) or key.team_id in team_ids
 
 
 def _overdue(key: Key, state: KeyState, now: datetime) -> bool:

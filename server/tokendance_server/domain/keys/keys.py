@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance.gateway.v1 import errors_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event
-from tokendance_server.domain.keys.key import Key, KeyCursor, KeyDraft, KeyFilter, KeySecret, KeyState, Rotation
+from tokendance_server.domain.keys.key import (
+    Key,
+    KeyCursor,
+    KeyDraft,
+    KeyFilter,
+    KeySecret,
+    KeyState,
+    Rotation,
+    is_seen_by,
+)
 from tokendance_server.domain.keys.rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
 from tokendance_server.domain.keys.secrets import PepperRing, mint
 from tokendance_server.domain.keys.store import KeyStore
@@ -23,9 +32,10 @@ from tokendance_server.domain.names import (
     key_of,
     organization_of,
 )
-from tokendance_server.domain.organizations import Organizations, in_scope
+from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.scopes import changes_all, in_scope, is_platform_admin, member_id, reads_all
 
 MOST_IN_PAGE = 1000
 _PAGE_SIZE = 100
@@ -83,6 +93,8 @@ class Keys:
         """
         organization_id = organization_of(parent, "parent")
         await self._require_organization(caller, organization_id)
+        if not changes_all(caller, organization_id):
+            raise _no_such_organization()
         now = self._clock.now()
         ids = check_draft(draft, organization_id, now)
         await require_known(self._organizations, organization_id, ids)
@@ -125,11 +137,18 @@ class Keys:
         return kept, secret
 
     async def get(self, caller: Principal, name: str) -> Key:
-        """Return a key by its name or its id alone. Raises not_found, also for what is outside the caller's scope."""
+        """Return a key by its name or its id alone. Raises not_found, also for what is outside the caller's scope.
+
+        A member who reads not everything sees keys that it owns or rotates, and those of its teams.
+        """
         organization_id, key_id = key_of(name, "name")
         key = await self._store.get(key_id)
         if key is None or organization_id not in ("", key.organization_id) or not in_scope(caller, key.organization_id):
             raise no_such_key()
+        if not reads_all(caller, key.organization_id):
+            teams = await self._teams_of(caller, key.organization_id)
+            if not is_seen_by(key, member_id(caller), teams):
+                raise no_such_key()
         return key
 
     async def list(self, caller: Principal, query: KeyQuery) -> tuple[list[Key], str]:
@@ -140,6 +159,11 @@ class Keys:
         if not 0 <= query.page_size <= MOST_IN_PAGE:
             raise invalid("page_size", f"must be from 0 to {MOST_IN_PAGE}")
         narrowed = await self._filter(caller, query)
+        if not is_platform_admin(caller) and not reads_all(caller, narrowed.organization_id):
+            if not member_id(caller):
+                return [], ""
+            teams = await self._teams_of(caller, narrowed.organization_id)
+            narrowed = replace(narrowed, seen_by=member_id(caller), seen_teams=teams)
         binding = _binding(caller, narrowed)
         after = _cursor(self._tokens.open(query.page_token, binding)) if query.page_token else None
         size = query.page_size or _PAGE_SIZE
@@ -152,15 +176,17 @@ class Keys:
 
     async def _require_organization(self, caller: Principal, organization_id: str) -> None:
         if not in_scope(caller, organization_id) or not await self._organizations.exists(organization_id):
-            raise GatewayError(
-                errors_pb2.ERROR_REASON_NOT_FOUND, "There is no such organization.", param="parent", origin="caller"
-            )
+            raise _no_such_organization()
+
+    async def _teams_of(self, caller: Principal, organization_id: str) -> frozenset[str]:
+        member = await self._organizations.member(organization_id, member_id(caller))
+        return frozenset(member.team_ids) if member is not None and member.works else frozenset()
 
     async def _filter(self, caller: Principal, query: KeyQuery) -> KeyFilter:
         if query.parent != ANY_ORGANIZATION:
             organization_id = organization_of(query.parent, "parent")
             await self._require_organization(caller, organization_id)
-        elif access_pb2.CALLER_KIND_PLATFORM_ADMIN in caller.kinds:
+        elif is_platform_admin(caller):
             organization_id = ""
         else:
             organization_id = organization_of(caller.organization, "parent")
@@ -177,6 +203,12 @@ class Keys:
             state=query.state,
             rotation_overdue=query.rotation_overdue,
         )
+
+
+def _no_such_organization() -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_NOT_FOUND, "There is no such organization.", param="parent", origin="caller"
+    )
 
 
 def no_such_key() -> GatewayError:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import access_pb2, errors_pb2
+from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event
@@ -22,13 +22,13 @@ from tokendance_server.domain.keys.store import KeyStore, RotationMark
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.scopes import changes_all
 
 LONGEST_OVERLAP_S = 30 * DAY_S
 MOST_SECRETS = 10
 """How many secrets of a key are kept: the ended ones so that their holders learn that there is a successor."""
 
 _ATTEMPTS = 20
-_ADMINISTRATORS = {access_pb2.CALLER_KIND_ORGANIZATION_ADMIN, access_pb2.CALLER_KIND_PLATFORM_ADMIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class KeyLife:
 
     async def _get(self, caller: Principal, name: str) -> Key:
         key = await self._keys.get(caller, name)
-        if caller.kinds.isdisjoint(_ADMINISTRATORS):
+        if not changes_all(caller, key.organization_id):
             own = (key.owner_id, key.rotation.responsible_id)
             if caller.name not in [child_name(key.organization_id, "members", member) for member in own]:
                 raise no_such_key()

@@ -6,7 +6,7 @@ not remembered but repeated. A node that lost sight of the changes lets nobody i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from tokendance.credentials import SECRET_LENGTH, check_form
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
-from tokendance_server.domain.changes import Change
+from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.cache import SharedReads, TimedCache
 from tokendance_server.domain.keys.key import Key, KeyState
@@ -37,6 +37,7 @@ class _Verdict:
     expire_time: datetime | None
     rotated_out: bool
     refusal: ErrorReason.ValueType | None
+    stopped_with_organization: bool = False
 
 
 class _Reading:
@@ -56,7 +57,8 @@ class _Reading:
 class Verifier:
     """Checks secrets. At most `cache_size` answers are kept, each for at most `cache_s` seconds.
 
-    `sighted` tells whether changes made on other nodes are seen.
+    `sighted` tells whether changes made on other nodes are seen, `organization_works` whether the organization of an id
+    is not suspended.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Verifier:
         *,
         cache_size: int = 100_000,
         cache_s: float = 300.0,
+        organization_works: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
         self._store = store
+        self._organization_works = organization_works
         self._peppers = peppers
         self._clock = clock
         self._sighted = sighted
@@ -122,7 +126,7 @@ class Verifier:
         if key is None:
             return None, _unknown_secret()
         try:
-            self._admit(self._verdict(key, self._peppers.digests(secret)))
+            self._admit(await self._judge(key, self._peppers.digests(secret)))
         except GatewayError as error:
             return key, error
         return key, None
@@ -136,8 +140,17 @@ class Verifier:
             reading.changed.add(key_id)
 
     def changed(self, change: Change) -> None:
-        """Forget the key that a change names."""
-        self.forget(change.name.rpartition("/")[2])
+        """Forget the key that a change names, or every key of the organization that it names."""
+        if change.kind == ChangeKind.ORGANIZATION:
+            self.forget_organization(change.name)
+        else:
+            self.forget(change.name.rpartition("/")[2])
+
+    def forget_organization(self, name: str) -> None:
+        """Ask the store anew for every key of `organizations/{organization}`."""
+        self._known.drop_where(lambda verdict: verdict.principal.organization == name)
+        for reading in self._readings:
+            reading.everything = True
 
     def everything_changed(self) -> None:
         """Ask the store anew for every key."""
@@ -153,13 +166,19 @@ class Verifier:
             asked = self._clock.monotonic()
             with self._reading() as reading:
                 key = await self._store.find(digests)
+                verdict = None if key is None else await self._judge(key, digests)
             if not reading.missed(key):
                 break
-        if key is None:
+        if key is None or verdict is None:
             self._unknown.put(digest, True, asked)
             return None
-        verdict = self._verdict(key, digests)
         self._known.put(digest, verdict, asked, key.id)
+        return verdict
+
+    async def _judge(self, key: Key, digests: Sequence[bytes]) -> _Verdict:
+        verdict = self._verdict(key, digests)
+        if self._organization_works is not None and not await self._organization_works(key.organization_id):
+            verdict.stopped_with_organization = True
         return verdict
 
     @contextmanager
@@ -194,6 +213,12 @@ class Verifier:
             raise GatewayError(verdict.refusal, _SENTENCES[verdict.refusal], origin="caller")
         if verdict.expire_time is not None and verdict.expire_time <= self._clock.now():
             raise _expired(verdict)
+        if verdict.stopped_with_organization:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_KEY_SUSPENDED,
+                "The organization of this API key is suspended; ask the gateway's administrator.",
+                origin="caller",
+            )
         return verdict.principal
 
 

@@ -214,6 +214,9 @@ def _conditions(filter: KeyFilter) -> list[ColumnElement[bool]]:
         conditions.append(keys.c.state == KeyState.REVOKED.value)
     elif filter.state is not None:
         conditions += [keys.c.state == filter.state.value, alive]
+    if filter.seen_by:
+        own = [keys.c.owner_id == filter.seen_by, keys.c.rotation_responsible_id == filter.seen_by]
+        conditions.append(or_(*own, keys.c.team_id.in_(filter.seen_teams)))
     if filter.rotation_overdue:
         conditions += [keys.c.rotation_due_time <= filter.now, keys.c.state != KeyState.REVOKED.value, alive]
     return conditions

@@ -1,12 +1,24 @@
-"""Organizations, teams and members in SQL."""
+"""Organizations, teams and members in SQL, as keys and the first start ask for them."""
 
 from __future__ import annotations
 
-from sqlalchemy import exists, select
+from typing import Any
+
+from sqlalchemy import and_, exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance_server.domain.organizations import Member, Organization, Team
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import members, organizations, teams
+from tokendance_server.stores.sql.people_rows import (
+    member_row,
+    member_team_rows,
+    organization_row,
+    read_member,
+    read_organization,
+    read_team,
+    team_row,
+)
+from tokendance_server.stores.sql.tables import member_teams, members, organizations, teams
 
 
 class SqlOrganizationStore:
@@ -20,54 +32,53 @@ class SqlOrganizationStore:
             await self._database.lock(connection, "first organization")
             if (await connection.execute(select(exists(select(organizations.c.id))))).scalar():
                 return False
-            await connection.execute(organizations.insert(), _organization_row(organization))
-            await connection.execute(teams.insert(), _child_row(team))
-            await connection.execute(members.insert(), _child_row(member))
+            await connection.execute(organizations.insert(), organization_row(organization))
+            await connection.execute(teams.insert(), team_row(team))
+            await _insert_member(connection, member)
         return True
 
     async def add(self, organization: Organization) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(organizations.insert(), _organization_row(organization))
+            await connection.execute(organizations.insert(), organization_row(organization))
 
     async def add_team(self, team: Team) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(teams.insert(), _child_row(team))
+            await connection.execute(teams.insert(), team_row(team))
 
     async def add_member(self, member: Member) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(members.insert(), _child_row(member))
+            await _insert_member(connection, member)
 
     async def get(self, organization_id: str) -> Organization | None:
         query = select(organizations).where(organizations.c.id == organization_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else Organization(row.id, row.display_name, row.create_time)
+        return None if row is None else read_organization(row)
 
     async def get_team(self, organization_id: str, team_id: str) -> Team | None:
         query = select(teams).where(teams.c.organization_id == organization_id, teams.c.id == team_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else Team(row.organization_id, row.id, row.display_name, row.create_time)
+        return None if row is None else read_team(row)
 
     async def get_member(self, organization_id: str, member_id: str) -> Member | None:
-        query = select(members).where(members.c.organization_id == organization_id, members.c.id == member_id)
+        query = member_query(organization_id, member_id)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else Member(row.organization_id, row.id, row.display_name, row.create_time)
+            rows = (await connection.execute(query)).all()
+        return read_member(rows[0], [row.team_id for row in rows if row.team_id]) if rows else None
 
 
-def _organization_row(organization: Organization) -> dict[str, object]:
-    return {
-        "id": organization.id,
-        "display_name": organization.display_name,
-        "create_time": organization.create_time,
-    }
+def member_query(organization_id: str, member_id: str) -> Any:
+    """Return the statement that reads a member, with one row for each team, or one without any."""
+    joined = and_(member_teams.c.organization_id == members.c.organization_id, member_teams.c.member_id == members.c.id)
+    return (
+        select(members, member_teams.c.team_id)
+        .join_from(members, member_teams, joined, isouter=True)
+        .where(members.c.organization_id == organization_id, members.c.id == member_id)
+    )
 
 
-def _child_row(child: Team | Member) -> dict[str, object]:
-    return {
-        "organization_id": child.organization_id,
-        "id": child.id,
-        "display_name": child.display_name,
-        "create_time": child.create_time,
-    }
+async def _insert_member(connection: AsyncConnection, member: Member) -> None:
+    await connection.execute(members.insert(), member_row(member))
+    if member.team_ids:
+        await connection.execute(member_teams.insert(), member_team_rows(member))

@@ -82,6 +82,12 @@ organizations = Table(
     Column("id", Text(40), primary_key=True),
     Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
+    Column("search", Text(), nullable=False),
+    Column("update_time", Instant),
+    Column("version", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("state", Text(20), nullable=False),
+    Column("contact", Text(200), nullable=False),
 )
 
 teams = Table(
@@ -91,6 +97,13 @@ teams = Table(
     Column("id", Text(40), primary_key=True),
     Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
+    Column("search", Text(), nullable=False),
+    Column("update_time", Instant),
+    Column("version", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("description", Text(500), nullable=False),
+    # A team is also found by its id alone.
+    Index(None, "id"),
 )
 
 members = Table(
@@ -100,6 +113,53 @@ members = Table(
     Column("id", Text(40), primary_key=True),
     Column("display_name", Text(200), nullable=False),
     Column("create_time", Instant, nullable=False),
+    Column("search", Text(), nullable=False),
+    Column("update_time", Instant),
+    Column("version", Integer, nullable=False),
+    Column("subject", Text(255), nullable=False),
+    Column("email", Text(320), nullable=False),
+    Column("folded_email", Text(), nullable=False),
+    Column("roles", Text(40), nullable=False),
+    Column("state", Text(20), nullable=False),
+    Index(None, "organization_id", "subject"),
+    Index(None, "organization_id", "folded_email"),
+)
+
+member_teams = Table(
+    "member_teams",
+    metadata,
+    Column("organization_id", Text(40), primary_key=True),
+    Column("member_id", Text(40), primary_key=True),
+    Column("team_id", Text(40), primary_key=True),
+    ForeignKeyConstraint(["organization_id", "member_id"], ["members.organization_id", "members.id"]),
+    ForeignKeyConstraint(["organization_id", "team_id"], ["teams.organization_id", "teams.id"]),
+    Index(None, "organization_id", "team_id"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("organization_id", ForeignKey("organizations.id"), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("update_time", Instant),
+    Column("version", Integer, nullable=False),
+)
+
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("name", Text(200), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
+creates = Table(
+    "creates",
+    metadata,
+    Column("organization_id", Text(40), primary_key=True),
+    Column("kind", Text(20), primary_key=True),
+    Column("request_id", Text(128), primary_key=True),
+    Column("made_id", Text(40), nullable=False),
+    Column("fingerprint", LargeBinary(32), nullable=False),
 )
 
 keys = Table(
@@ -136,6 +196,8 @@ keys = Table(
     UniqueConstraint("id"),
     Index(None, "organization_id", "create_time", "id"),
     Index(None, "create_time", "id"),
+    Index(None, "organization_id", "owner_id"),
+    Index(None, "organization_id", "team_id"),
 )
 
 key_secrets = Table(

@@ -1,0 +1,1 @@
+"""Organizations, teams and members: how they are made, changed and stopped, and by which policy."""

@@ -1,0 +1,112 @@
+"""The policy of an organization, read and changed; and what a caller prefers for itself."""
+
+from __future__ import annotations
+
+import functools
+import zoneinfo
+from dataclasses import replace
+
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.rules import invalid, missing
+from tokendance_server.domain.names import child_of, organization_of, policy_of
+from tokendance_server.domain.people.records import KeyFate, Policy, Preferences
+from tokendance_server.domain.people.rules import check_etag, failed, nothing_here
+from tokendance_server.domain.people.store import PeopleStore
+from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.scopes import changes_all, in_scope
+
+_SHORTEST_REVEAL_S, _LONGEST_REVEAL_S = 3600, 30 * 86_400
+
+
+class Policies:
+    """What is done with policies. Every method raises not_found for what is outside the caller's scope."""
+
+    def __init__(self, store: PeopleStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def get(self, caller: Principal, name: str) -> Policy:
+        """Return a policy; the default one where none was set."""
+        organization_id = policy_of(name, "name")
+        if not in_scope(caller, organization_id):
+            raise nothing_here("policy")
+        async with self._store.tenant(organization_id) as tenant:
+            if await tenant.organization() is None:
+                raise nothing_here("policy")
+            return await tenant.policy()
+
+    async def update(
+        self, caller: Principal, name: str, wanted: Policy, fields: frozenset[str], *, owner: str = "", etag: str = ""
+    ) -> Policy:
+        """Take over the named fields; `owner` is the resource name for `orphaned_keys_owner_id`.
+
+        Raises invalid_request, not_found for the owner, failed_precondition for one who is stopped, version_conflict.
+        """
+        organization_id = policy_of(name, "policy.name")
+        if not changes_all(caller, organization_id):
+            raise nothing_here("policy", "policy.name")
+        if "orphaned_keys_owner_id" in fields and owner:
+            owner_organization, owner_id = child_of(owner, "members", "policy.orphaned_keys_owner")
+            if owner_organization != organization_id:
+                raise missing("policy.orphaned_keys_owner", "member")
+            wanted = replace(wanted, orphaned_keys_owner_id=owner_id)
+        now = self._clock.now()
+        async with self._store.tenant(organization_id) as tenant:
+            if await tenant.organization() is None:
+                raise nothing_here("policy", "policy.name")
+            before = await tenant.policy()
+            check_etag(before, etag)
+            after = replace(before, **{field: getattr(wanted, field) for field in fields})
+            _check(after)
+            if after.orphaned_keys_owner_id != before.orphaned_keys_owner_id and after.orphaned_keys_owner_id:
+                member = await tenant.member(after.orphaned_keys_owner_id)
+                if member is None:
+                    raise missing("policy.orphaned_keys_owner", "member")
+                if not member.works:
+                    raise failed("Keys go to a member who is neither suspended nor out.", "policy.orphaned_keys_owner")
+            if after != before:
+                after = replace(after, update_time=now, version=before.version + 1)
+                await tenant.put(after, now)
+        return after
+
+
+class PreferenceDesk:
+    """What callers prefer, each for itself."""
+
+    def __init__(self, store: PeopleStore) -> None:
+        self._store = store
+
+    async def get(self, caller: Principal) -> Preferences:
+        """Return the caller's preferences."""
+        return await self._store.preferences(caller.name)
+
+    async def update(self, caller: Principal, wanted: Preferences, fields: frozenset[str]) -> Preferences:
+        """Take over the named fields. Raises invalid_request, and not_found for an organization out of scope."""
+        before = await self._store.preferences(caller.name)
+        after = replace(before, **{field: getattr(wanted, field) for field in fields})
+        if "time_zone" in fields and after.time_zone and after.time_zone not in _time_zones():
+            raise invalid("preferences.time_zone", "must be an IANA name such as Europe/Berlin")
+        if "default_organization" in fields and after.default_organization:
+            param = "preferences.default_organization"
+            organization_id = organization_of(after.default_organization, param)
+            if not in_scope(caller, organization_id):
+                raise nothing_here("organization", param)
+            async with self._store.tenant(organization_id) as tenant:
+                if await tenant.organization() is None:
+                    raise nothing_here("organization", param)
+        if after != before:
+            await self._store.set_preferences(caller.name, after)
+        return after
+
+
+def _check(policy: Policy) -> None:
+    period = policy.reveal_period_s
+    if period is not None and not _SHORTEST_REVEAL_S <= period <= _LONGEST_REVEAL_S:
+        raise invalid("policy.reveal_period", "must be from 1 hour to 30 days")
+    if (policy.orphaned_keys is KeyFate.REASSIGN) != bool(policy.orphaned_keys_owner_id):
+        raise invalid("policy.orphaned_keys_owner", "goes with reassigning the keys, and only with it")
+
+
+@functools.cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
