@@ -103,7 +103,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _render(log: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    """Return a line with its level and time: what four processors of structlog would do, in three quarters of a line's time."""
+    """Return a line with its level and time: what four steps of structlog would do, for less."""
     structlog.processors.add_log_level(log, method, event)
     event["timestamp"] = datetime.now(UTC)
     if "exc_info" in event:
