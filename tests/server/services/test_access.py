@@ -32,6 +32,7 @@ from tokendance_server.services.call import Trust
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.telemetry import Metrics
 
 FILES = [
@@ -54,6 +55,8 @@ METHODS = {
     for service in file.services_by_name.values()
     for method in service.methods
 }
+TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJtaWEifQ.c2lnbmF0dXJl"
+"""What looks like an access token; whose it is the tests say."""
 REFUSALS = {"missing_api_key", "api_key_not_accepted", "permission_denied"}
 ANYONE, API_KEY = access_pb2.CALLER_KIND_ANYONE, access_pb2.CALLER_KIND_API_KEY
 ADMIN, FACADE = access_pb2.CALLER_KIND_PLATFORM_ADMIN, access_pb2.CALLER_KIND_FACADE
@@ -112,6 +115,45 @@ async def test_a_bad_credential_is_refused_everywhere(trust: Trust) -> None:
             assert await _code_of(channel, path, bad) == expected, path
 
 
+ROLES = {
+    "member": access_pb2.CALLER_KIND_MEMBER,
+    "organization admin": access_pb2.CALLER_KIND_ORGANIZATION_ADMIN,
+    "auditor": access_pb2.CALLER_KIND_AUDITOR,
+    "platform admin": access_pb2.CALLER_KIND_PLATFORM_ADMIN,
+    "service": access_pb2.CALLER_KIND_SERVICE,
+}
+
+
+class _Tokens:
+    """Takes every token for one of a role in an organization."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    async def identify(self, token: str) -> Principal:
+        name = "organizations/acme/members/mia"
+        return Principal(frozenset({ROLES[self._role]}), name=name, organization="organizations/acme")
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_each_rpc_admits_exactly_the_roles_that_the_schema_names(role: str) -> None:
+    """Every RPC there is, by a token of each role; a role that may never call one hears so, where people may."""
+    admitted = 0
+    async with _channel(Trust.NETWORK, SignIn(_Tokens(role))) as channel:
+        for path, method in METHODS.items():
+            allowed = set(_options(method).allow)
+            code = await _code_of(channel, path, (("authorization", f"Bearer {TOKEN}"),))
+            if allowed & {ROLES[role], ANYONE}:
+                admitted += 1
+                assert code not in {*REFUSALS, "id_token_not_accepted"}, path
+            elif allowed & set(ROLES.values()):
+                assert code == "permission_denied", path
+            else:
+                assert code == "id_token_not_accepted", path
+    print(f"{role}: {admitted} of {len(METHODS)} RPCs admitted")
+    assert 0 < admitted < len(METHODS)
+
+
 def test_a_rule_without_callers_admits_nobody() -> None:
     """Forgetting the option fails closed."""
     rule = Rule("/x/Y", frozenset(), public_listener=False, streams=False)
@@ -139,7 +181,7 @@ def _options(method: Any) -> access_pb2.Access:
     return access
 
 
-def _channel(trust: Trust) -> LocalChannel:
+def _channel(trust: Trust, sign_in: SignIn = NOBODY_SIGNS_IN) -> LocalChannel:
     """Return a channel on which every RPC of the schema is served, with an empty answer."""
     chain = Chain(
         trust,
@@ -149,6 +191,7 @@ def _channel(trust: Trust) -> LocalChannel:
         deadlines=DeadlinePolicy(unary_s=5, stream_s=5, admin_s=5, margin_s=0.1),
         recorder=Recorder(Metrics(CollectorRegistry()), known_model=lambda _: False),
         validator=VALIDATOR,
+        sign_in=sign_in,
     )
     handlers = {path: chain.wrap(path, _handler(method)) for path, method in METHODS.items()}
     return LocalChannel(handlers, max_message_bytes=MESSAGE_LIMIT, max_metadata_bytes=METADATA_LIMIT)
