@@ -6,9 +6,12 @@ import tempfile
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from tests.facade.rig import KEY, open_rig
 
-from tokendance_facade.callers import read_user_agent
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1.caller_pb2 import CallerAssertion
+from tokendance_facade.callers import CallerReader, read_user_agent
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,22 @@ def test_a_user_agent_is_bounded_printable_ascii() -> None:
     """It is somebody else's text, and goes into records."""
     client = read_user_agent("é\x01" + "x" * 500)
     assert client.user_agent == "??" + "x" * 254
+
+
+@pytest.mark.parametrize(
+    ("surface", "headers", "direct"),
+    [
+        (errors_pb2.SURFACE_ADMIN, {"Host": "gateway"}, True),
+        (errors_pb2.SURFACE_ADMIN, {"X-Forwarded-For": "9.9.9.9"}, False),
+        (errors_pb2.SURFACE_ADMIN, {"VIA": "1.1 proxy"}, False),
+        (errors_pb2.SURFACE_ADMIN, {"forwarded": "for=9.9.9.9"}, False),
+        (errors_pb2.SURFACE_CHAT, {"Host": "gateway"}, False),
+    ],
+)
+def test_who_came_without_a_proxy_is_told_for_administration(
+    surface: errors_pb2.Surface.ValueType, headers: dict[str, str], direct: bool
+) -> None:
+    """Where it is not, or where a proxy tells of itself, nothing is asserted."""
+    request = make_mocked_request("GET", "/", headers=headers)
+    assertion = CallerAssertion.FromString(CallerReader(()).read(request, "req_1", surface, "GET /"))
+    assert assertion.direct is direct
