@@ -62,6 +62,7 @@ from tokendance_server.listeners import Listener, by_service, is_loopback
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
+from tokendance_server.services.audit import AuditService
 from tokendance_server.services.call import Trust
 from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.credentials import LOCAL_OPERATOR
@@ -307,10 +308,10 @@ def _register(
     people = OrganizationsService(governance.people)  # type: ignore[abstract] # as the one above
     organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
     for add, file in (
         (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
-        (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, audit_service_pb2),
         (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
         (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokendance_server.config import ServerConfig
+from tokendance_server.domain.audit.trail import Trail
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.keys import Keys
@@ -12,7 +13,9 @@ from tokendance_server.domain.keys.life import KeyLife
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.people.desk import People, build_people
+from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
@@ -31,6 +34,7 @@ class Governance:
     verifier: Verifier
     watcher: Watcher
     people: People
+    trail: Trail
 
 
 def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
@@ -52,7 +56,8 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     keys = Keys(store, organizations, peppers, clock, verifier.forget)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
     people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
-    return Governance(organizations, keys, life, verifier, watcher, people)
+    trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
+    return Governance(organizations, keys, life, verifier, watcher, people, trail)
 
 
 def _tell_sight(error: Exception | None) -> None:

@@ -101,6 +101,7 @@ async def test_pages_follow_each_other_over_all_chains(stores: Any) -> None:
         ({"resource": "a"}, {1, 2}),
         ({"resource": "a_b"}, {4}),
         ({"resource": "%"}, set()),
+        ({"resource": "\0"}, set()),
         ({"actor": "local-operator"}, {1, 2, 3, 4, 5}),
         ({"actor": "\0"}, set()),
         ({"request_id": "req_1"}, {1, 2, 3, 4, 5}),

@@ -18,6 +18,7 @@ from tokendance.gateway.v1 import models_service_pb2 as models_pb
 from tokendance.gateway.v1 import quota_service_pb2 as quota_pb
 from tokendance.gateway.v1 import status_service_pb2 as status_pb
 from tokendance.gateway.v1 import usage_pb2 as usage_pb
+from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
@@ -28,6 +29,7 @@ from tokendance.streams import AsyncCompletionStream
 
 if TYPE_CHECKING:
     # Names that only the generated .pyi files have.
+    from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
     from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceAsyncStub
     from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceAsyncStub
     from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceAsyncStub
@@ -44,6 +46,7 @@ class AsyncStubs:
     models: ModelsServiceAsyncStub
     quota: QuotaServiceAsyncStub
     status: StatusServiceAsyncStub
+    audit: AuditServiceAsyncStub
 
 
 class AsyncClient:
@@ -80,6 +83,7 @@ class AsyncClient:
             models=ModelsServiceStub(calling),
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
+            audit=AuditServiceStub(calling),
         )
 
     async def close(self) -> None:

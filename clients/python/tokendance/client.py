@@ -17,6 +17,7 @@ from tokendance.gateway.v1 import models_service_pb2 as models_pb
 from tokendance.gateway.v1 import quota_service_pb2 as quota_pb
 from tokendance.gateway.v1 import status_service_pb2 as status_pb
 from tokendance.gateway.v1 import usage_pb2 as usage_pb
+from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
@@ -35,6 +36,7 @@ class Stubs:
     models: ModelsServiceStub
     quota: QuotaServiceStub
     status: StatusServiceStub
+    audit: AuditServiceStub
 
 
 class Client:
@@ -71,6 +73,7 @@ class Client:
             models=ModelsServiceStub(calling),
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
+            audit=AuditServiceStub(calling),
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tokendance_server.domain.audit.events import NO_DIGEST, AuditEvent, ChainHead, EventDraft, KeptPersonalData, seal
 from tokendance_server.domain.audit.store import EventCursor, EventFilter
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import audit_events, audit_heads, audit_personal
+from tokendance_server.stores.sql.tables import Text, audit_events, audit_heads, audit_personal
 
 
 async def record_event(connection: AsyncConnection, draft: EventDraft) -> AuditEvent:
@@ -148,7 +148,7 @@ def _conditions(filter: EventFilter) -> list[ColumnElement[bool]]:
 
 def _begins(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
     # Not LIKE: it is blind to case on SQLite, and takes some characters for patterns.
-    return func.substr(column, 1, len(prefix)) == prefix
+    return func.substr(column, 1, len(prefix), type_=Text()) == prefix
 
 
 def _row(event: AuditEvent) -> dict[str, Any]:

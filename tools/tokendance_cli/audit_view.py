@@ -1,0 +1,92 @@
+"""How the commands ask for events of the audit trail, and how they show them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from tokendance.gateway.v1 import audit_service_pb2 as pb
+from tokendance_cli.failures import USAGE, CommandError
+from tokendance_cli.key_request import resource as name_of
+
+
+def chain_of(organization: str) -> str:
+    """Return the name of a chain: an organization's by name or id, or the platform's."""
+    return name_of("organizations", organization) if organization else "platform"
+
+
+def filter_of(
+    actor: str, action: str, resource: str, request: str, *, since: str = "", until: str = ""
+) -> pb.AuditFilter:
+    """Return a filter as typed. Raises CommandError for what is no time."""
+    wanted = pb.AuditFilter(actor=actor, action=action, resource=resource, request_id=request)
+    if since:
+        wanted.start_time.FromDatetime(_moment(since, "--since"))
+    if until:
+        wanted.end_time.FromDatetime(_moment(until, "--until"))
+    return wanted
+
+
+def document(event: pb.AuditEvent) -> dict[str, Any]:
+    """Return an event as JSON has it: what was before and afterwards as objects, the digest in hexadecimal digits."""
+    shown: dict[str, Any] = MessageToDict(event, preserving_proto_field_name=True)
+    for name in ("before", "after"):
+        text = shown.pop(f"{name}_json", "")
+        if text:
+            shown[name] = json.loads(text)
+    return {**shown, "sequence": event.sequence, "digest": event.digest.hex()}
+
+
+def line(event: pb.AuditEvent) -> str:
+    """Return an event as one line of JSON."""
+    return json.dumps(document(event), ensure_ascii=False, separators=(",", ":"))
+
+
+def row(event: pb.AuditEvent) -> list[str]:
+    """Return the cells of an event in a table."""
+    chain = event.name.split("/")[1] if event.name.startswith("organizations/") else "platform"
+    source = pb.AuditSource.Name(event.source).removeprefix("AUDIT_SOURCE_").lower()
+    return [
+        event.time.ToDatetime(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        f"{chain}:{event.sequence}",
+        event.actor.name,
+        f"{source} {event.actor.address}".strip(),
+        event.action,
+        event.resource,
+        event.request_id,
+        event.reason,
+    ]
+
+
+@contextmanager
+def lines_to(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Give what writes lines to standard output, or to a new file of mode 0600. Raises CommandError."""
+    if path is None:
+        yield print
+        return
+    try:
+        # Not over another file: an earlier export may be the only copy of what was removed since.
+        opened = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"The file {path} cannot be made: {error.strerror}.", exit_code=USAGE) from error
+    with opened:
+        yield lambda text: print(text, file=opened)
+    print(f"The events are in {path}.", file=sys.stderr)
+
+
+def _moment(text: str, option: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{option} must be a time in ISO 8601, such as 2027-01-31T12:00:00Z.", exit_code=USAGE
+        ) from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
