@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tokendance.gateway.v1 import keys_service_pb2 as pb
+from tokendance.gateway.v1 import organizations_service_pb2 as organizations_pb
 from tokendance_cli.failures import USAGE, CommandError
 from tokendance_cli.limits import parse_limit
 
@@ -30,9 +31,9 @@ def organization_of(client: Client, named: str, owner: str, team: str) -> str:
         told = re.match(r"organizations/[^/]+(?=/)", name)
         if told:
             return told[0]
-    page = client.stubs.keys.ListKeys(pb.ListKeysRequest(parent="organizations/-", page_size=1000))
-    found = sorted({"/".join(key.name.split("/")[:2]) for key in page.keys})
-    if len(found) != 1 or page.next_page_token:
+    page = client.stubs.organizations.ListOrganizations(organizations_pb.ListOrganizationsRequest(page_size=11))
+    found = [one.name for one in page.organizations]
+    if len(found) != 1:
         raise CommandError(
             "Which organization? Name it with --organization.",
             *([f"There are {', '.join(found[:10])}."] if found else []),

@@ -22,6 +22,7 @@ from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceStub
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceStub
 from tokendance.requests import completion_request, embeddings_request
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceAsyncStub
     from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceAsyncStub
     from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceAsyncStub
+    from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceAsyncStub
     from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceAsyncStub
     from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceAsyncStub
 
@@ -44,6 +46,7 @@ class AsyncStubs:
     completions: CompletionsServiceAsyncStub
     keys: KeysServiceAsyncStub
     models: ModelsServiceAsyncStub
+    organizations: OrganizationsServiceAsyncStub
     quota: QuotaServiceAsyncStub
     status: StatusServiceAsyncStub
     audit: AuditServiceAsyncStub
@@ -81,6 +84,7 @@ class AsyncClient:
             completions=CompletionsServiceStub(calling),
             keys=KeysServiceStub(calling),
             models=ModelsServiceStub(calling),
+            organizations=OrganizationsServiceStub(calling),
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
             audit=AuditServiceStub(calling),

@@ -21,6 +21,7 @@ from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceStub
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceStub
 from tokendance.requests import completion_request, embeddings_request
@@ -34,6 +35,7 @@ class Stubs:
     completions: CompletionsServiceStub
     keys: KeysServiceStub
     models: ModelsServiceStub
+    organizations: OrganizationsServiceStub
     quota: QuotaServiceStub
     status: StatusServiceStub
     audit: AuditServiceStub
@@ -71,6 +73,7 @@ class Client:
             completions=CompletionsServiceStub(calling),
             keys=KeysServiceStub(calling),
             models=ModelsServiceStub(calling),
+            organizations=OrganizationsServiceStub(calling),
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
             audit=AuditServiceStub(calling),

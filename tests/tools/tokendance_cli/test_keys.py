@@ -12,7 +12,13 @@ import pytest
 from tests.tools.tokendance_cli.conftest import Run
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import errors_pb2, keys_service_pb2_grpc
+from tokendance.gateway.v1 import (
+    errors_pb2,
+    keys_service_pb2_grpc,
+    organization_pb2,
+    organizations_service_pb2,
+    organizations_service_pb2_grpc,
+)
 from tokendance.gateway.v1 import keys_service_pb2 as pb
 from tokendance.rpc import STATUS_DETAILS_KEY, status_code, to_status
 
@@ -55,10 +61,25 @@ class FakeKeys(keys_service_pb2_grpc.KeysServiceServicer):
         return pb.GetKeyResponse(key=next(key for key in self.keys if key.name.endswith(request.name)))
 
 
+class FakeOrganizations(organizations_service_pb2_grpc.OrganizationsServiceServicer):
+    """Knows of one organization until a test adds another."""
+
+    def __init__(self) -> None:
+        self.names = ["organizations/org_1"]
+
+    def ListOrganizations(
+        self, request: organizations_service_pb2.ListOrganizationsRequest, context: Any
+    ) -> organizations_service_pb2.ListOrganizationsResponse:
+        listed = [organization_pb2.Organization(name=name) for name in self.names]
+        return organizations_service_pb2.ListOrganizationsResponse(organizations=listed)
+
+
 class FakeNode:
     def __init__(self, data_dir: Path) -> None:
         self.keys = FakeKeys()  # type: ignore[abstract]  # the RPCs that no test calls
+        self.organizations = FakeOrganizations()  # type: ignore[abstract]  # as above
         self._server = grpc.server(ThreadPoolExecutor(2))
+        organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(self.organizations, self._server)
         keys_service_pb2_grpc.add_KeysServiceServicer_to_server(self.keys, self._server)
         self._server.add_insecure_port(f"unix:{data_dir / 'admin.sock'}")
         self._server.start()
@@ -143,7 +164,7 @@ def test_refusal_is_told_with_its_field(run: Run, node: FakeNode) -> None:
 
 def test_organization_must_be_named_where_there_are_two(run: Run, node: FakeNode) -> None:
     """Nothing is guessed; a named organization, or one told by a resource name, is taken."""
-    node.keys.keys.append(pb.Key(name="organizations/org_2/keys/key_9"))
+    node.organizations.names.append("organizations/org_2")
     create = ["--data-dir", "d", "keys", "create", *REQUIRED, "--inherit-quota", "team"]
     told = run(*create)
     assert told.returncode == 2
