@@ -38,10 +38,9 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import (
     CatalogueParts,
     NodeUpstreams,
-    build_providers,
     check_buildable,
     open_catalogue,
-    read_layer,
+    read_settings,
 )
 from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
@@ -241,9 +240,8 @@ async def open_server(
         undo.push_async_callback(storage.close)
         governance = build_governance(config, storage.database, peppers, clock)
         egress = config.egress.policy(loopback_only=loopback_only)
-        configured = build_providers(providers, secrets_dir(directory.path), egress)
+        configured, layer = read_settings(providers, models, secrets_dir(directory.path), egress, clock.now())
         _tell_egress(egress, configured)
-        layer = read_layer(providers, models, clock.now())
         transport = open_transport(config.upstream_client, egress, answer_bytes=config.limits.upstream_answer_bytes)
         undo.push_async_callback(transport.close)
         upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)

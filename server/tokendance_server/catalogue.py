@@ -22,7 +22,7 @@ from tokendance_server.providers.kinds import KINDS, build_upstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 from tokendance_server.providers.transport import Transport
 from tokendance_server.references import resolve
-from tokendance_server.startup import StartupError
+from tokendance_server.startup import ConfigurationError, StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.telemetry import logger
 
@@ -119,12 +119,39 @@ def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPo
     )
 
 
+def read_settings(
+    providers: Sequence[ProviderSettings],
+    models: Sequence[ModelSettings],
+    secrets_dir: Path,
+    egress: EgressPolicy,
+    time: datetime,
+) -> tuple[dict[str, ProviderConfig], Layer]:
+    """Return the providers of the settings by id, and the layer that they and the models make.
+
+    Raises ConfigurationError with everything that is wrong with either.
+    """
+    mistakes: list[str] = []
+    configured: dict[str, ProviderConfig] = {}
+    try:
+        configured = build_providers(providers, secrets_dir, egress)
+    except ConfigurationError as exc:
+        mistakes += exc.mistakes
+    try:
+        layer = read_layer(providers, models, time)
+    except ConfigurationError as exc:
+        raise ConfigurationError([*mistakes, *exc.mistakes]) from exc
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return configured, layer
+
+
 def build_providers(
     settings: Sequence[ProviderSettings], secrets_dir: Path, egress: EgressPolicy
 ) -> dict[str, ProviderConfig]:
     """Return the providers of the settings by id.
 
-    Raises StartupError naming every reference that cannot be resolved, and every address that may not be reached.
+    Raises ConfigurationError naming every reference that cannot be resolved, and every address that may not be
+    reached.
     """
     problems: list[str] = []
     providers: dict[str, ProviderConfig] = {}
@@ -137,7 +164,7 @@ def build_providers(
             field = "base_url: " if exc.field == "base_url" else ""
             problems.append(f"provider {one.name!r}: {field}{exc}")
     if problems:
-        raise StartupError("The configuration cannot be used: " + "; ".join(problems) + ".")
+        raise ConfigurationError(problems)
     return providers
 
 
@@ -146,7 +173,7 @@ def read_layer(
 ) -> Layer:
     """Return what the settings name; models without any provider are those of the built-in demo.
 
-    Raises StartupError for a route to a provider that is not there, and for two models of one name.
+    Raises ConfigurationError for every route to a provider that is not there, and for two models of one name.
     """
     providers = {one.name: _provider_spec(one) for one in provider_settings}
     if model_settings and not providers:
@@ -165,17 +192,20 @@ def read_layer(
     except ValueError as exc:
         problems.append(str(exc))
     if problems:
-        raise StartupError("The configuration cannot be used: " + "; ".join(problems) + ".")
+        raise ConfigurationError(problems)
     return layer
 
 
 def check_buildable(providers: Mapping[str, ProviderConfig], upstreams: NodeUpstreams) -> None:
-    """Raise StartupError for a provider of the settings whose upstream cannot be built."""
+    """Raise ConfigurationError naming every provider of the settings whose upstream cannot be built."""
+    problems: list[str] = []
     for one in providers.values():
         try:
             upstreams.build(one)
         except SpecError as exc:
-            raise StartupError(f"The provider {one.id!r} cannot be used: {exc}.") from exc
+            problems.append(f"provider {one.id!r}: {exc}")
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _provider_spec(one: ProviderSettings) -> ProviderSpec:

@@ -206,12 +206,13 @@ class ProviderSettings(Settings):
     def _check(self) -> ProviderSettings:
         if self.kind == "demo":
             return self
+        mistakes = []
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must start with http:// or https://")
+            mistakes.append("base_url must start with http:// or https://")
         if self.credential and not self.credential.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
-            raise ValueError(
-                "credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself"
-            )
+            mistakes.append("credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
         return self
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer
+from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer, read_settings
 from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
 from tokendance_server.domain.catalogue.layers import Layer
 from tokendance_server.providers.transport import open_transport
-from tokendance_server.startup import StartupError
+from tokendance_server.startup import ConfigurationError, StartupError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -97,12 +97,26 @@ def test_models_that_cannot_be_served_stop_the_start(models: list[ModelSettings]
         read_layer(_providers(a="https://a.example"), models, NOW)
 
 
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """Addresses, references and models alike, a line each: nobody mends a file one start at a time."""
+    providers = [
+        ProviderSettings(name="far", kind="openai", base_url="http://10.0.0.5/v1"),
+        ProviderSettings(name="keyless", kind="openai", base_url="https://a.example", credential="file:absent"),
+    ]
+    policy = EgressSettings().policy(loopback_only=False)
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(providers, [_model("m", provider="b"), _model("m", provider="far")], tmp_path, policy, NOW)
+    told = caught.value.mistakes
+    assert [line.split(" ")[0] for line in told[:3]] == ["provider", "provider", "model"]
+    assert any("two models are named 'm'" in line for line in told)
+
+
 async def test_a_provider_that_cannot_be_built_stops_the_start(tmp_path: Path) -> None:
     """With its name and what is wrong."""
     settings = [ProviderSettings(name="a", kind="openai", base_url="https://a.example", capabilities=frozenset({"x"}))]
     policy = EgressSettings().policy(loopback_only=False)
     transport = open_transport("lean", policy)
     configured = build_providers(settings, tmp_path, policy)
-    with pytest.raises(StartupError, match="provider 'a' cannot be used: unknown capabilities: x"):
+    with pytest.raises(StartupError, match="provider 'a': unknown capabilities: x"):
         check_buildable(configured, NodeUpstreams(tmp_path, policy, transport))
     await transport.close()

@@ -11,14 +11,14 @@ import grpc
 import grpc.aio
 
 from tokendance_cli.announcement import is_local
-from tokendance_cli.failures import CommandError
+from tokendance_cli.failures import USAGE, CommandError
 from tokendance_cli.settings import GatewaySettings
 from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
 from tokendance_facade.listener import AddressError
 from tokendance_facade.server_channel import open_channel
 from tokendance_server.app import FirstKey, Server, open_server
-from tokendance_server.startup import StartupError
+from tokendance_server.startup import ConfigurationError, StartupError
 from tokendance_server.stores.paths import find_sockets
 from tokendance_server.telemetry import new_registry
 
@@ -141,6 +141,8 @@ def _told(internal: str) -> Iterator[None]:
     """Tell why a node cannot start; `internal` is the address of its internal listener."""
     try:
         yield
+    except ConfigurationError as error:
+        raise CommandError("The settings cannot be used:", *error.mistakes, exit_code=USAGE) from error
     except StartupError as error:
         raise CommandError(str(error)) from error
     except AddressError as error:
