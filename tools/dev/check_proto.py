@@ -37,9 +37,7 @@ def lint(descriptors: Path) -> list[str]:
 
 def breaking(descriptors: Path, released: Path) -> list[str]:
     """Lists every change from `released` that a client on the wire or in JSON would notice."""
-    complaints = buf(
-        "breaking", str(descriptors), "--against", str(released), "--config", str(ROOT / "buf.yaml")
-    )
+    complaints = buf("breaking", str(descriptors), "--against", str(released), "--config", str(ROOT / "buf.yaml"))
     return complaints + changed_codes(error_codes(descriptors), error_codes(released))
 
 

@@ -93,9 +93,7 @@ def compile_descriptors(proto_root: Path, own: Sequence[str], work: Path) -> Fil
     import grpc_tools
 
     validate = work / "validate.binpb"
-    validate.write_bytes(
-        FileDescriptorSet(file=[validate_descriptor()]).SerializeToString(deterministic=True)
-    )
+    validate.write_bytes(FileDescriptorSet(file=[validate_descriptor()]).SerializeToString(deterministic=True))
     full = work / "full.binpb"
     protoc(
         f"--proto_path={proto_root}",
@@ -158,9 +156,7 @@ def differences(fresh: Path, stubs: Path, descriptors: Path) -> list[str]:
     """Names every generated file that is missing, stale or no longer generated."""
     made = tree(fresh / "stubs")
     found = {f"{PACKAGE}/{name}" for name in tree(stubs / PACKAGE)}
-    changed = {
-        name for name in made & found if not filecmp.cmp(fresh / "stubs" / name, stubs / name, shallow=False)
-    }
+    changed = {name for name in made & found if not filecmp.cmp(fresh / "stubs" / name, stubs / name, shallow=False)}
     lines = [f"missing: {name}" for name in sorted(made - found)]
     lines += [f"not generated any more: {name}" for name in sorted(found - made)]
     lines += [f"differs: {name}" for name in sorted(changed)]

@@ -65,9 +65,7 @@ def resolve(uv: Path, requirements: Sequence[str], lock: Path, before: datetime.
 def main(argv: Sequence[str] | None = None) -> int:
     """Renews both locks; with --upgrade every pin moves to the newest release that is old enough."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--upgrade", action="store_true", help="move every pin, not only those that must move"
-    )
+    parser.add_argument("--upgrade", action="store_true", help="move every pin, not only those that must move")
     options = parser.parse_args(argv)
     before = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - COOLDOWN
     with tempfile.TemporaryDirectory() as scratch:
