@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.commands import audit, identity, keys, migrate, models, providers
+from tokendance_cli.commands import audit, identity, keys, migrate, models, organizations, providers
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.completion import completion
@@ -58,6 +58,9 @@ def options(
 app.command("serve")(serve)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(keys.app, name="keys")
+app.add_typer(organizations.app, name="organizations")
+app.add_typer(organizations.teams_app, name="teams")
+app.add_typer(organizations.members_app, name="members")
 app.add_typer(identity.app, name="id")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
