@@ -58,6 +58,7 @@ from tokendance_server.domain.organizations import Organizations
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.identity import Identity, open_identity
 from tokendance_server.listeners import Listener, by_service, is_loopback
+from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
@@ -78,7 +79,7 @@ from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
-from tokendance_server.telemetry import Metrics, logger, show_loop_lag
+from tokendance_server.telemetry import DrainedAnswers, Metrics, logger, show_loop_lag
 
 _FIRST_ROTATION_S = 90 * 86_400
 _MakeChain = Callable[[Trust, FacadePeers | None], Chain]
@@ -122,6 +123,7 @@ class Server:
         watcher: Watcher,
         catalogue: Catalogue,
         transport: Transport,
+        drainer: Drainer,
         identity: Identity,
         directory: DataDirectory,
         storage: Storage,
@@ -134,6 +136,7 @@ class Server:
         self._watcher = watcher
         self._catalogue = catalogue
         self._transport = transport
+        self._drainer = drainer
         self._identity = identity
         self._directory = directory
         self._storage = storage
@@ -212,6 +215,7 @@ class Server:
         self._lag.stop()
         await self._watcher.stop()
         await self._catalogue.stop()
+        await self._drainer.close()
         await self._transport.close()
         await self._identity.close()
         await self._storage.close()
@@ -249,7 +253,13 @@ async def open_server(
         parts = await open_catalogue(SqlCatalogueStore(storage.database), layer, upstreams, governance.watcher, clock)
         identity = open_identity(config, directory.path, egress, clock, loopback_only=loopback_only)
         undo.push_async_callback(identity.close)
-        completions = Completions(lambda: parts.catalogue.serving, clock)
+        bounds = config.draining
+        drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
+        undo.push_async_callback(drainer.close)
+        leaving = drainer.tell(DrainedAnswers(registry))
+        completions = Completions(
+            lambda: parts.catalogue.serving, clock, leaving if config.draining.after_leaving else None
+        )
         handlers = _register(completions, governance, parts)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
@@ -277,6 +287,7 @@ async def open_server(
             watcher=governance.watcher,
             catalogue=parts.catalogue,
             transport=transport,
+            drainer=drainer,
             identity=identity,
             directory=directory,
             storage=storage,

@@ -39,6 +39,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class Draining(Settings):
+    """What becomes of an upstream's answer when its caller leaves midway.
+
+    By default the upstream is cancelled. With `after_leaving` the rest is read, for upstreams that bill it in any case:
+    at most `count` answers at once, `answer_bytes` and `seconds` of each.
+    """
+
+    after_leaving: bool = False
+    count: int = Field(default=100, ge=1, le=10_000)
+    answer_bytes: int = Field(default=8 * MiB, ge=1024)
+    seconds: Seconds = 60
+
+
 class Limits(Settings):
     """How much one call may be, and how much may run at once. Sizes in bytes.
 
@@ -137,6 +150,7 @@ class ServerConfig(Settings):
     pepper: str = Field(default="", max_length=512)
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
+    draining: Draining = Draining()
     egress: EgressSettings = EgressSettings()
     identity: IdentitySettings = IdentitySettings()
     upstream_client: Literal["aiohttp", "lean"] = "lean"

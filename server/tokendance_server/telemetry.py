@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -94,6 +94,27 @@ def show_loop_lag(registry: CollectorRegistry, read: Callable[[], float]) -> Non
         "How late the event loop runs what is due, smoothed over half a second.",
         registry=registry,
     ).set_function(read)
+
+
+class DrainedAnswers:
+    """Counts the answers that were read on after their callers had left. Satisfies the drainer's Listener."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        ended = Counter(
+            "tokendance_drained_answers",
+            "Answers of upstreams read on after their callers had left, by how they ended: complete or cut.",
+            ["ended"],
+            registry=registry,
+        )
+        self._complete = ended.labels("complete")
+        self._cut = ended.labels("cut")
+
+    def events(self, events: Sequence[object]) -> None:
+        """Take what arrived; who keeps accounts of it comes with them."""
+
+    def ended(self, *, complete: bool) -> None:
+        """Count one answer."""
+        (self._complete if complete else self._cut).inc()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

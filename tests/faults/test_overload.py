@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import urllib.request
 from pathlib import Path
 
@@ -41,7 +42,8 @@ async def test_no_more_calls_than_may_run(topology: str, upstream: Upstream, tmp
             for path in ("/livez", "/readyz", "/metrics"):
                 assert await asyncio.to_thread(status_of, internal + path) == 200
         assert await asyncio.to_thread(documents, node.data_dir, "keys", "list")
-        assert min(refusals_ms(node)) < AT_ONCE_S * 1000
+        # A busy test machine may hold one of them up, but not most.
+        assert statistics.median(refusals_ms(node)) < AT_ONCE_S * 1000
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
         await asyncio.to_thread(until, lambda: any(record["peer_left"] for record in upstream.log(SLOW)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from tokendance_server.domain.catalogue.in_force import Serving
 from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.upstream import Upstream, UpstreamCall
+from tokendance_server.domain.upstream import AfterLeaving, Upstream, UpstreamCall
 
 Events = Sequence[completion_pb2.CompletionEvent]
 
@@ -37,11 +38,15 @@ class Caller(Protocol):
 
 
 class Completions:
-    """Answers model calls over the upstreams of the catalogue in force, which `serving` returns."""
+    """Answers model calls over the upstreams of the catalogue in force, which `serving` returns.
 
-    def __init__(self, serving: Callable[[], Serving], clock: Clock) -> None:
+    `after_leaving` reads a stream on whose caller has left; without it, the upstream is cancelled then.
+    """
+
+    def __init__(self, serving: Callable[[], Serving], clock: Clock, after_leaving: AfterLeaving | None = None) -> None:
         self._serving = serving
         self._clock = clock
+        self._after_leaving = after_leaving
 
     async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
         """Answer in one message. Raises the errors of the model, request and provider families."""
@@ -63,7 +68,8 @@ class Completions:
         model, route, upstream = self._choose(self._serving(), request.model, COMPLETIONS, caller)
         warnings = upstream.warnings(request)
         asked = _now()
-        async with aclosing(upstream.stream(request, _call(route, caller))) as batches:  # type: ignore[type-var]
+        call = dataclasses.replace(_call(route, caller), after_leaving=self._after_leaving)
+        async with aclosing(upstream.stream(request, call)) as batches:  # type: ignore[type-var]
             started = False
             finished = False
             async for events in batches:
