@@ -39,13 +39,13 @@ def test_only_a_whole_node_on_loopback_counts_as_such(
 
 
 def _refused(told: subprocess.CompletedProcess[str]) -> None:
-    assert (told.returncode, told.stdout) == (1, "")
+    assert (told.returncode, told.stdout) == (2, "")
     assert "provider 'ollama': base_url: 127.0.0.1 is a loopback address" in told.stderr
-    assert len([line for line in told.stderr.splitlines() if line]) == 1
+    assert len([line for line in told.stderr.splitlines() if line]) == 2
 
 
 def test_a_server_of_its_own_does_not_start_towards_loopback(run: Run, tmp_path: Path) -> None:
-    """One line that names the provider and the setting."""
+    """A line that names the provider and the setting."""
     (tmp_path / "gateway.toml").write_text(CONFIG, encoding="utf-8")
     _refused(run("serve", "--role", "server", "--config", "gateway.toml", "--data-dir", "d", *ANY_PORT))
 

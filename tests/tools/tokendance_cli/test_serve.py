@@ -246,14 +246,14 @@ def test_wrong_settings_are_told_at_once(run: Run, tmp_path: Path) -> None:
 
 
 def test_provider_without_its_secret_is_told_without_a_key(run: Run, tmp_path: Path) -> None:
-    """A reference that leads nowhere is one line, and makes no key."""
+    """A reference that leads nowhere has its line, and makes no key."""
     (tmp_path / "gateway.toml").write_text(
         '[[providers]]\nname = "p"\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
         'credential = "env:TOKENDANCE_PROVIDER_NONE"\n',
         encoding="utf-8",
     )
     told = run("serve", "--config", "gateway.toml", "--data-dir", "d", *ANY_PORT)
-    assert (told.returncode, told.stdout, len(_lines(told))) == (1, "", 1)
+    assert (told.returncode, told.stdout, len(_lines(told))) == (2, "", 2)
     assert "TOKENDANCE_PROVIDER_NONE" in told.stderr
 
 

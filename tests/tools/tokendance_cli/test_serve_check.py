@@ -33,7 +33,7 @@ def test_nothing_is_made_where_nothing_is(run: Run, tmp_path: Path) -> None:
     told = run("serve", "--check", "--data-dir", "d", *ANY_PORT)
     assert (told.returncode, _tree(tmp_path)) == (0, before)
     assert "made at the first start" in told.stdout
-    assert told.stderr.splitlines()[-1].startswith("The node would start.")
+    assert told.stderr.splitlines()[-1].startswith("The settings can be served")
 
 
 def test_nothing_is_changed_where_a_node_was(run: Run, node: Process, tmp_path: Path) -> None:

@@ -124,4 +124,8 @@ def _show(rows: list[Row], *, as_json: bool) -> None:
         raise CommandError(
             f"The node would not start: {counts['problem']} of {len(rows)} parts have a problem.", exit_code=USAGE
         )
-    print(f"The node would start. Insecure: {counts['insecure']} of {len(rows)} parts.", file=sys.stderr)
+    print(
+        "The settings can be served; what a database or Redis holds is looked at by the start itself. "
+        f"Insecure: {counts['insecure']} of {len(rows)} parts.",
+        file=sys.stderr,
+    )

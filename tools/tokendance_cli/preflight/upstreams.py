@@ -46,7 +46,7 @@ def inspect_egress(settings: GatewaySettings, role: Role) -> Row:
 def inspect_providers(settings: GatewaySettings, role: Role) -> Iterator[Row]:
     """Yield each provider: whether its address may be reached, and its credential be found."""
     if not settings.providers:
-        yield Row(f"provider {_DEMO}", State.INSECURE, f"built in, for no provider is configured: {_MADE_UP}")
+        yield Row(f"provider {_DEMO}", State.INSECURE, f"built in, unless the database names a provider: {_MADE_UP}")
         return
     policy = _policy(settings, role)
     counts = Counter(one.name for one in settings.providers)
