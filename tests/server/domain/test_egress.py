@@ -248,7 +248,8 @@ def _spellings(address: ipaddress.IPv4Address) -> dict[str, str]:
         "mapped hexadecimal": f"[::ffff:{high:x}:{low:x}]",
         "mapped in full": f"[0:0:0:0:0:FFFF:{high:X}:{low:X}]",
         "translated": f"[::ffff:0:{address}]",
-        "compatible": f"[::{address}]",
+        # ::0.0.0.1 is IPv6's own loopback, and ::0.0.0.0 no address at all: not a way to write an IPv4 address.
+        "compatible": f"[::{address}]" if number > 1 else str(number),
         "NAT64": f"[64:ff9b::{address}]",
         "local NAT64": f"[64:ff9b:1::{high:x}:{low:x}]",
         "6to4": f"[2002:{high:x}:{low:x}::1]",

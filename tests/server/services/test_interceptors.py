@@ -295,13 +295,15 @@ async def test_every_call_is_counted_in_and_out(edge: Edge) -> None:
     """However it ends: well, badly, refused, out of time, or left by its caller."""
     calls = [
         edge.stub.CreateCompletion(unary("sleep:60"), metadata=METADATA),
-        edge.stub.CreateCompletion(unary("sleep:60"), metadata=METADATA, timeout=0.5),
+        edge.stub.CreateCompletion(unary("sleep:60"), metadata=METADATA, timeout=2),
         edge.stub.CreateCompletion(unary("fail"), metadata=METADATA),
         edge.stub.CreateCompletion(unary("crash"), metadata=METADATA),
         edge.stub.CreateCompletion(unary("echo")),
     ]
     reading = edge.stub.StreamCompletion(stream("hang:1"), metadata=METADATA)
     await reading.read()
+    # The short ones first: while they run they could be taken for the long ones.
+    await asyncio.gather(*calls[2:], return_exceptions=True)
     await until(lambda: edge.in_flight() == 3 and edge.admission.running == 3)
     calls[0].cancel()
     reading.cancel()
