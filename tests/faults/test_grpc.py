@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from typing import Any
 
 import grpc
@@ -87,6 +88,8 @@ MESSAGES: dict[str, tuple[bytes, str, str]] = {
     "no model": (changed(model=""), "INVALID_ARGUMENT", "invalid_request"),
     "a model of a megabyte": (changed(model="m" * MiB), "INVALID_ARGUMENT", "invalid_request"),
     "fields that are no JSON": (changed(extra_json="{" * 50_000), "INVALID_ARGUMENT", "invalid_request"),
+    "more unknown fields than are served": (
+        changed(extra_json=json.dumps(dict.fromkeys(range(50_000), 0))), "INVALID_ARGUMENT", "invalid_request"),
     "one byte over the limit": (
         b"\x0a" + varint(MESSAGE_LIMIT_BYTES) + b"\0" * MESSAGE_LIMIT_BYTES, "RESOURCE_EXHAUSTED", ""),
     "ten times the limit": (b"\0" * 10 * MESSAGE_LIMIT_BYTES, "RESOURCE_EXHAUSTED", ""),

@@ -14,7 +14,14 @@ import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
-from tokendance_facade.dialects.documents import Document, add_extra, answer_id, dump_text, read_object
+from tokendance_facade.dialects.documents import (
+    Document,
+    add_extra,
+    answer_id,
+    dump_request_extra,
+    keep_unknown,
+    read_object,
+)
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, decode_stream
 from tokendance_facade.dialects.usage import FINISH_REASONS, usage_document
 
@@ -45,7 +52,7 @@ def decode(body: bytes) -> TextCall:
             if value is not None:
                 field(request, value)
         elif name not in _TOGETHER:
-            extra[name] = value
+            keep_unknown(extra, name, value)
     if not request.model:
         raise checks.missing("model")
     prompt = _prompt(document.get("prompt"))
@@ -62,7 +69,7 @@ def decode(body: bytes) -> TextCall:
     if stream_options is not None:
         extra.update(stream_options)
     if extra:
-        request.extra_json = dump_text(extra, "the request")
+        request.extra_json = dump_request_extra(extra)
     return TextCall(request, stream, prompt if _echo(document) else "")
 
 

@@ -11,6 +11,14 @@ from tokendance.gateway.v1 import errors_pb2
 
 Document = dict[str, Any]
 
+MAX_UNKNOWN_FIELDS = 256
+"""Unknown fields of one object: far above any dialect, and few enough that naming each costs nothing."""
+MAX_REQUEST_EXTRA_BYTES = 1024 * 1024
+"""Unknown fields of a request as text; a predicted answer may be among them."""
+MAX_EXTRA_BYTES = 64 * 1024
+"""Unknown fields of one message, part or tool as text; the rules of the schema say the same."""
+_MAX_PARAM = 64
+
 
 def read_object(body: bytes) -> Document:
     """Parse a request body, which must be one JSON object in UTF-8.
@@ -35,11 +43,53 @@ def dump_text(value: object, path: str) -> str:
         raise _invalid_json(f"`{path}` is nested too deep; at most 250 levels are served.", path) from None
 
 
-def unknown_fields(document: Document, known: frozenset[str]) -> Document | None:
-    """Return the fields whose names are not in `known`, in order, or None where there are none."""
+def keep_unknown(extra: Document, name: str, value: object) -> None:
+    """Add an unknown field of the request itself. Raises invalid_request for one more than MAX_UNKNOWN_FIELDS."""
+    if len(extra) >= MAX_UNKNOWN_FIELDS:
+        raise _too_many("The request", name[:_MAX_PARAM])
+    extra[name] = value
+
+
+def dump_request_extra(extra: Document) -> str:
+    """Return the unknown fields of a request as its `extra_json`.
+
+    Raises invalid_request, naming the largest of them, where they are more than MAX_REQUEST_EXTRA_BYTES together.
+    """
+    if len(extra) > MAX_UNKNOWN_FIELDS:
+        raise _too_many("The request", next(reversed(extra))[:_MAX_PARAM])
+    text = dump_text(extra, "the request")
+    if _exceeds(text, MAX_REQUEST_EXTRA_BYTES):
+        largest = max(extra, key=lambda name: len(orjson.dumps(extra[name])))
+        raise _too_large("The request", largest[:_MAX_PARAM], MAX_REQUEST_EXTRA_BYTES)
+    return text
+
+
+def dump_extra(extra: Document, path: str) -> str:
+    """Return the unknown fields of the object at `path` as its `extra_json`.
+
+    Raises invalid_request for more than MAX_UNKNOWN_FIELDS or MAX_EXTRA_BYTES.
+    """
+    if len(extra) > MAX_UNKNOWN_FIELDS:
+        raise _too_many(f"`{path}`", path)
+    text = dump_text(extra, path)
+    if _exceeds(text, MAX_EXTRA_BYTES):
+        raise _too_large(f"`{path}`", path, MAX_EXTRA_BYTES)
+    return text
+
+
+def unknown_fields(document: Document, known: frozenset[str], path: str) -> Document | None:
+    """Return the fields whose names are not in `known`, in order, or None where there are none.
+
+    Raises invalid_request naming `path` for more than MAX_UNKNOWN_FIELDS.
+    """
     if document.keys() <= known:
         return None
-    return {name: value for name, value in document.items() if name not in known}
+    if len(document) > MAX_UNKNOWN_FIELDS + len(known):
+        raise _too_many(f"`{path}`", path)
+    unknown = {name: value for name, value in document.items() if name not in known}
+    if len(unknown) > MAX_UNKNOWN_FIELDS:
+        raise _too_many(f"`{path}`", path)
+    return unknown
 
 
 def extra_fields(extra_json: str) -> Document:
@@ -62,6 +112,21 @@ def add_extra(document: Document, extra_json: str) -> None:
         elif type(present) is dict and type(value) is dict:
             for inner, inner_value in value.items():
                 present.setdefault(inner, inner_value)
+
+
+def _exceeds(text: str, limit: int) -> bool:
+    """Whether a text takes more than `limit` bytes in UTF-8."""
+    return len(text) > limit or (4 * len(text) > limit and len(text.encode()) > limit)
+
+
+def _too_many(what: str, param: str) -> GatewayError:
+    message = f"{what} has too many unknown fields; at most {MAX_UNKNOWN_FIELDS} are served."
+    return GatewayError(errors_pb2.ERROR_REASON_INVALID_REQUEST, message, param=param, origin="caller")
+
+
+def _too_large(what: str, param: str, limit: int) -> GatewayError:
+    message = f"The unknown fields of {what[0].lower()}{what[1:]} are too large; at most {limit:,} bytes are served."
+    return GatewayError(errors_pb2.ERROR_REASON_INVALID_REQUEST, message, param=param, origin="caller")
 
 
 def _invalid_json(message: str, param: str | None = None) -> GatewayError:

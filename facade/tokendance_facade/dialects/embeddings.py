@@ -10,7 +10,7 @@ import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
-from tokendance_facade.dialects.documents import Document, dump_text, read_object, unknown_fields
+from tokendance_facade.dialects.documents import Document, dump_request_extra, keep_unknown, read_object
 from tokendance_facade.dialects.media import encode_base64
 
 MAX_INPUTS = 2048
@@ -41,9 +41,12 @@ def decode(body: bytes) -> EmbeddingsCall:
     form = document.get("encoding_format")
     if form is not None:
         checks.one_of(form, "encoding_format", _FORMATS)
-    extra = unknown_fields(document, _KNOWN)
-    if extra is not None:
-        request.extra_json = dump_text(extra, "the request")
+    if not document.keys() <= _KNOWN:
+        extra: Document = {}
+        for name, value in document.items():
+            if name not in _KNOWN:
+                keep_unknown(extra, name, value)
+        request.extra_json = dump_request_extra(extra)
     return EmbeddingsCall(request, base64=form == "base64")
 
 

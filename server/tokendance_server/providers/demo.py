@@ -22,6 +22,7 @@ from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import json_text
 from tokendance_server.providers.estimates import BYTES_PER_TOKEN, estimate_input, size_of, tokens_of
 from tokendance_server.providers.schema_sample import WORD, sample
+from tokendance_server.providers.warnings import Warnings
 
 INTRODUCTION = "This is the demo model of TokenDance Gateway; "
 DEFAULT_CAP = 4096
@@ -120,7 +121,9 @@ class DemoUpstream:
                 metadata={"param": "modalities"},
                 origin="caller",
             )
-        return [pb.Warning(field=field, why="The demo model ignores it.") for field in _ignored(request)]
+        left_out = Warnings()
+        left_out.add_all(_ignored(request), "The demo model ignores it.")
+        return left_out.told()
 
 
 def _ignored(request: pb.CompletionRequest) -> list[str]:
@@ -140,7 +143,7 @@ def _ignored(request: pb.CompletionRequest) -> list[str]:
     if request.service_tier:
         fields.append("service_tier")
     if request.extra_json:
-        fields += json_text.caller_object(request.extra_json, "extra_json")
+        fields += json_text.caller_extra(request.extra_json, "extra_json")
     fields += [f"tools[{at}]" for at, tool in enumerate(request.tools) if tool.kind == pb.TOOL_KIND_HOSTED]
     for at, message in enumerate(request.messages):
         if any(part.WhichOneof("content") in ("image", "audio", "file", "native") for part in message.parts):

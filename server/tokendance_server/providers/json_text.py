@@ -13,6 +13,9 @@ from tokendance.gateway.v1 import errors_pb2
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
+MOST_UNKNOWN_FIELDS = 256
+"""Unknown fields of one object: far above any dialect, and few enough that looking at each costs nothing."""
+
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What reading a document from outside may raise."""
 
@@ -64,6 +67,20 @@ def caller_object(text: str, param: str) -> dict[str, Any]:
             origin="caller",
         )
     return value
+
+
+def caller_extra(text: str, param: str) -> dict[str, Any]:
+    """Return the unknown fields in one of the caller's `extra_json`; raises invalid_request, also for too many."""
+    extra = caller_object(text, param)
+    if len(extra) > MOST_UNKNOWN_FIELDS:
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_INVALID_REQUEST,
+            f"The field {param} has too many fields; at most {MOST_UNKNOWN_FIELDS} are served.",
+            param=param,
+            metadata={"param": param},
+            origin="caller",
+        )
+    return extra
 
 
 def add_missing(document: dict[str, Any], extra: dict[str, Any]) -> None:

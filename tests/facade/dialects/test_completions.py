@@ -94,3 +94,11 @@ def test_a_stream_holds_new_text_only() -> None:
     texts = [(chunk["choices"][0]["text"], chunk["choices"][0]["finish_reason"]) for chunk in chunks[:-1]]
     assert texts == [("Once", None), (" upon", None), ("", "stop")]
     assert chunks[-1]["usage"]["prompt_tokens"] == 1
+
+
+def test_unknown_fields_have_a_bound() -> None:
+    """The first one too many is named."""
+    body = {"model": "m", "prompt": "a", **{f"x{number}": 1 for number in range(257)}}
+    with pytest.raises(GatewayError) as caught:
+        decode(orjson.dumps(body))
+    assert (caught.value.code, caught.value.param) == ("invalid_request", "x256")

@@ -72,3 +72,12 @@ def test_vectors() -> None:
     plain = json.loads(encode(answer, base64=False))
     assert plain["data"] == [{"object": "embedding", "index": 1, "embedding": [0.5, -2.0]}]
     assert plain["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+
+
+def test_unknown_fields_have_a_bound() -> None:
+    """The first one too many is named, or the largest."""
+    assert read(**{f"x{number}": 1 for number in range(256)}).embeddings.extra_json
+    for fields, param in (({f"x{number}": 1 for number in range(257)}, "x256"), ({"a": 1, "b": "x" * 1048576}, "b")):
+        with pytest.raises(GatewayError) as caught:
+            read(**fields)
+        assert (caught.value.code, caught.value.param) == ("invalid_request", param)

@@ -1,5 +1,6 @@
 """The demo model: it says that it is one, and can be asked for everything that a client wants to try."""
 
+import json
 import struct
 from typing import Any
 
@@ -241,3 +242,16 @@ def test_other_output_than_text_is_refused() -> None:
     with pytest.raises(GatewayError) as caught:
         DEMO.warnings(asked("x", "modalities: MODALITY_AUDIO"))
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "modalities")
+
+
+def test_what_it_tells_has_a_bound() -> None:
+    """The last warning says how many more there were; too many unknown fields are refused."""
+    request = asked("x")
+    request.extra_json = json.dumps({f"x{number}": 1 for number in range(256)})
+    told = DEMO.warnings(request)
+    assert len(told) == 64
+    assert told[63].why == "193 more fields were left out or changed."
+    request.extra_json = json.dumps({f"x{number}": 1 for number in range(257)})
+    with pytest.raises(GatewayError) as caught:
+        DEMO.warnings(request)
+    assert (caught.value.code, caught.value.param) == ("invalid_request", "extra_json")

@@ -176,3 +176,34 @@ def _check(document: dict[str, Any], decode: Any) -> bool:
     violations = VALIDATOR.collect_violations(message)
     assert not violations, str(invalid(violations[0]))
     return True
+
+
+@pytest.mark.parametrize(
+    ("place", "bound"), [("request", 1024 * 1024), ("message", 64 * 1024), ("part", 64 * 1024), ("tool", 64 * 1024)]
+)
+def test_unknown_fields_end_where_the_rules_end(place: str, bound: int) -> None:
+    """The text may take this many bytes, however many characters they are: the next one is refused by both."""
+    for filling in ("x", "\u4e16"):
+        for over in (0, 1):
+            room = bound + over - len('{"x":""}')
+            size = len(filling.encode())
+            unknown = {"x": filling * (room // size) + "x" * (room % size)}
+            part: dict[str, Any] = {"type": "text", "text": "a"}
+            message: dict[str, Any] = {"role": "user", "content": [part]}
+            tool: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+            document: dict[str, Any] = {"model": "m", "messages": [message], "tools": [tool]}
+            {"request": document, "message": message, "part": part, "tool": tool}[place].update(unknown)
+            assert _check(document, _chat_request) is (over == 0)
+
+    request = _chat_request(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}]}))
+    completion = request.completion
+    targets: dict[str, Any] = {
+        "request": completion,
+        "message": completion.messages[0],
+        "part": completion.messages[0].parts[0],
+    }
+    target = targets.get(place) or completion.tools.add(name="f")
+    target.extra_json = "x" * (bound + 1)
+    error = invalid(VALIDATOR.collect_violations(request)[0])
+    assert error.code == "invalid_request"
+    assert str(error.param).endswith("extra_json")

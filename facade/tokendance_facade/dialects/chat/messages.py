@@ -8,7 +8,7 @@ from typing import Any
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.chat.parts import add_content, decode_tool_call
-from tokendance_facade.dialects.documents import Document, dump_text, unknown_fields
+from tokendance_facade.dialects.documents import Document, dump_extra, unknown_fields
 
 MAX_MESSAGES = 100_000
 
@@ -176,12 +176,12 @@ def _name_and_extra(message: pb.Message, item: Document, path: str, known: froze
     name = item.get("name")
     if name is not None:
         message.name = checks.text(name, f"{path}.name", high=256)
-    extra = unknown_fields(item, known) or {}
+    extra = unknown_fields(item, known, path) or {}
     # The official SDKs' users send an answer's message back whole; its empty lists mean nothing.
     if item.get("annotations"):
         extra["annotations"] = item["annotations"]
     if extra:
-        message.extra_json = dump_text(extra, path)
+        message.extra_json = dump_extra(extra, path)
 
 
 _ROLES: dict[str, _Decode] = {

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
-from tokendance_facade.dialects.documents import Document, dump_text, unknown_fields
+from tokendance_facade.dialects.documents import Document, dump_extra, dump_text, unknown_fields
 from tokendance_facade.dialects.media import decode_base64, decode_data_url, is_data_url
 
 MAX_PARTS = 10_000
@@ -72,9 +72,9 @@ def _text(part: pb.Part, item: Document, path: str) -> None:
     part.text.text = checks.text(item.get("text"), f"{path}.text")
     if len(item) > 2:
         _breakpoint(part, item, path)
-        extra = unknown_fields(item, _TEXT)
+        extra = unknown_fields(item, _TEXT, path)
         if extra is not None:
-            part.extra_json = dump_text(extra, path)
+            part.extra_json = dump_extra(extra, path)
 
 
 def _media(part: pb.Part, kind: Any, item: Document, path: str) -> None:
@@ -150,12 +150,12 @@ def _keep_unknown(
     part: pb.Part, item: Document, inner: str, known: tuple[frozenset[str], frozenset[str]], path: str
 ) -> None:
     """Keep unknown fields of a part, and of the object inside it under that object's name; `known` of both."""
-    extra = unknown_fields(item, known[0])
-    nested = unknown_fields(item[inner], known[1])
+    extra = unknown_fields(item, known[0], path)
+    nested = unknown_fields(item[inner], known[1], f"{path}.{inner}")
     if nested is not None:
         extra = {**(extra or {}), inner: nested}
     if extra is not None:
-        part.extra_json = dump_text(extra, path)
+        part.extra_json = dump_extra(extra, path)
 
 
 _MARKS = frozenset({"type", "prompt_cache_breakpoint"})

@@ -12,7 +12,7 @@ from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.chat.messages import decode_messages
 from tokendance_facade.dialects.chat.tools import TOOL_FIELDS, decode_tool_fields
-from tokendance_facade.dialects.documents import Document, dump_text, read_object
+from tokendance_facade.dialects.documents import Document, dump_request_extra, dump_text, keep_unknown, read_object
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, SetField, decode_stream
 
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
@@ -49,7 +49,7 @@ def decode(body: bytes) -> ChatCall:
                 _CHECKED[name](value, name)
                 extra[name] = value
         elif name not in _TOGETHER:
-            extra[name] = value
+            keep_unknown(extra, name, value)
     if not request.model:
         raise checks.missing("model")
     if not request.messages:
@@ -61,7 +61,7 @@ def decode(body: bytes) -> ChatCall:
         extra.update(stream_options)
     function_call = decode_tool_fields(document, request)
     if extra:
-        request.extra_json = dump_text(extra, "the request")
+        request.extra_json = dump_request_extra(extra)
     return ChatCall(request, stream, function_call)
 
 

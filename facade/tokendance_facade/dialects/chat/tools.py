@@ -6,7 +6,7 @@ from typing import Any
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
-from tokendance_facade.dialects.documents import Document, dump_text, unknown_fields
+from tokendance_facade.dialects.documents import Document, dump_extra, dump_text, unknown_fields
 
 MAX_TOOLS = 1024
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
@@ -86,7 +86,7 @@ def _function(tool: pb.Tool, value: Any, path: str) -> Document:
         tool.parameters_json = dump_text(checks.obj(item["parameters"], f"{path}.parameters"), f"{path}.parameters")
     if item.get("strict") is not None:
         tool.strict = checks.boolean(item["strict"], f"{path}.strict")
-    rest = unknown_fields(item, _FUNCTION)
+    rest = unknown_fields(item, _FUNCTION, path)
     return {"function": rest} if rest else {}
 
 
@@ -95,7 +95,7 @@ def _custom(tool: pb.Tool, value: Any, path: str) -> Document:
     _name_and_description(tool, item, path)
     if item.get("format") is not None:
         tool.format_json = dump_text(checks.obj(item["format"], f"{path}.format"), f"{path}.format")
-    rest = unknown_fields(item, _CUSTOM)
+    rest = unknown_fields(item, _CUSTOM, path)
     return {"custom": rest} if rest else {}
 
 
@@ -108,9 +108,9 @@ def _name_and_description(tool: pb.Tool, item: Document, path: str) -> None:
 
 
 def _keep(tool: pb.Tool, item: Document, nested: Document, path: str) -> None:
-    extra = {**(unknown_fields(item, _TOOL) or {}), **nested}
+    extra = {**(unknown_fields(item, _TOOL, path) or {}), **nested}
     if extra:
-        tool.extra_json = dump_text(extra, path)
+        tool.extra_json = dump_extra(extra, path)
 
 
 def _tool_choice(request: pb.CompletionRequest, value: Any, names: set[str]) -> None:

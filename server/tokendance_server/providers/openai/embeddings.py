@@ -17,6 +17,7 @@ from tokendance_server.providers.openai import capabilities as can
 from tokendance_server.providers.openai.answer import int_of, read_document, text_of, unreadable
 from tokendance_server.providers.openai.gaps import STEERING_FIELDS
 from tokendance_server.providers.openai.usage import MOST_TOKENS
+from tokendance_server.providers.warnings import Warnings
 
 Json = dict[str, Any]
 
@@ -34,8 +35,10 @@ def write_embeddings(request: pb.EmbeddingsRequest, model: str, capabilities: fr
         body["dimensions"] = request.dimensions
     if request.user and can.CORE_FIELDS not in capabilities:
         body["user"] = request.user
-    if request.extra_json and request.dialect == pb.DIALECT_OPENAI_EMBEDDINGS:
-        for name, value in json_text.caller_object(request.extra_json, "extra_json").items():
+    # Read whatever the dialect: what cannot be read is refused before the upstream is asked.
+    extra = json_text.caller_extra(request.extra_json, "extra_json") if request.extra_json else {}
+    if request.dialect == pb.DIALECT_OPENAI_EMBEDDINGS:
+        for name, value in extra.items():
             if name in STEERING_FIELDS:
                 raise GatewayError(
                     errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
@@ -68,11 +71,13 @@ def read_embeddings(body: bytes, request: pb.EmbeddingsRequest, capabilities: fr
         embeddings=[pb.Embedding(index=index, float32_le=vectors[index]) for index in range(wanted)],
         usage=_usage(document.get("usage"), request),
     )
+    left_out = Warnings()
     if request.user and can.CORE_FIELDS in capabilities:
-        embeddings.warnings.add(field="user", why="This model's provider takes no such field.")
+        left_out.add("user", "This model's provider takes no such field.")
     if request.extra_json and request.dialect != pb.DIALECT_OPENAI_EMBEDDINGS:
-        for name in json_text.caller_object(request.extra_json, "extra_json"):
-            embeddings.warnings.add(field=name, why="This model has no place for the field.")
+        extra = json_text.caller_extra(request.extra_json, "extra_json")
+        left_out.add_all(extra, "This model has no place for the field.")
+    embeddings.warnings.extend(left_out.told())
     return embeddings
 
 

@@ -9,13 +9,12 @@ summaries of reasoning, marks for caches, the failure mark of a tool's result, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
 from tokendance_server.providers.openai import capabilities as can
+from tokendance_server.providers.warnings import Warnings
 
 STEERING_FIELDS = frozenset(
     {
@@ -37,36 +36,37 @@ STEERING_FIELDS = frozenset(
 CONTENT = frozenset({"text", "image", "audio", "file", "native"})
 """The kinds of part that are content in this dialect; the others are fields of the message."""
 
+_NO_PLACE = "This model has no place for the field."
 _NO_NAMESPACES = "This model takes no namespaces of tools; give each tool its own name."
 _CORE_ONLY = ("user", "service_tier", "prompt_cache_key", "safety_identifier")
 
 
 def find_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> list[pb.Warning]:
     """Return what would be left out; raises unsupported_parameter or invalid_request, naming the field."""
-    gaps = list(_request_gaps(request, capabilities))
+    gaps = Warnings()
+    _request_gaps(request, capabilities, gaps)
     if request.tools or request.HasField("tool_choice"):
-        gaps += _tool_gaps(request, capabilities)
-    gaps += _message_gaps(request, capabilities)
-    return gaps
+        _tool_gaps(request, capabilities, gaps)
+    _message_gaps(request, capabilities, gaps)
+    return gaps.told()
 
 
-def _request_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> Iterator[pb.Warning]:
+def _request_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], gaps: Warnings) -> None:
     if request.extra_json:
-        extra = json_text.caller_object(request.extra_json, "extra_json")
+        extra = json_text.caller_extra(request.extra_json, "extra_json")
         for name in sorted(STEERING_FIELDS & extra.keys()):
             message = f"The field {name} is not served: models and addresses are the gateway's to choose."
             raise _unsupported(name, message)
         if request.dialect != pb.DIALECT_OPENAI_CHAT:
-            for name in extra:
-                if name != "stream_options":
-                    yield _left_out(name, "This model has no place for the field.")
+            extra.pop("stream_options", None)
+            gaps.add_all(extra, _NO_PLACE)
     if request.HasField("reasoning"):
         if request.reasoning.HasField("max_tokens"):
-            yield _left_out("reasoning.max_tokens", "This model takes an effort, not a cap, for its reasoning.")
+            gaps.add("reasoning.max_tokens", "This model takes an effort, not a cap, for its reasoning.")
         if request.reasoning.summary:
-            yield _left_out("reasoning.summary", "This model gives no summary of its reasoning.")
+            gaps.add("reasoning.summary", "This model gives no summary of its reasoning.")
         if request.reasoning.include_encrypted:
-            yield _left_out("reasoning.include_encrypted", "This model gives no opaque reasoning.")
+            gaps.add("reasoning.include_encrypted", "This model gives no opaque reasoning.")
     if not capabilities:
         return
     if can.NO_N in capabilities and request.choice_count > 1:
@@ -76,24 +76,24 @@ def _request_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -
     if can.CORE_FIELDS in capabilities:
         for name in _CORE_ONLY:
             if getattr(request, name):
-                yield _left_out(name, "This model's provider takes no such field.")
+                gaps.add(name, "This model's provider takes no such field.")
         if request.verbosity:
-            yield _left_out("verbosity", "This model's provider takes no such field.")
+            gaps.add("verbosity", "This model's provider takes no such field.")
 
 
-def _tool_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> Iterator[pb.Warning]:
+def _tool_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], gaps: Warnings) -> None:
     for index, tool in enumerate(request.tools):
         path = f"tools[{index}]"
         if tool.namespace:
             raise _unsupported(f"{path}.namespace", _NO_NAMESPACES)
         if tool.kind == pb.TOOL_KIND_HOSTED and request.dialect != pb.DIALECT_OPENAI_CHAT:
-            yield _left_out(path, "The provider of this model does not run this tool.")
+            gaps.add(path, "The provider of this model does not run this tool.")
         if tool.HasField("strict") and can.NO_STRICT in capabilities:
-            yield _left_out(f"{path}.strict", "This model has no strict tools.")
+            gaps.add(f"{path}.strict", "This model has no strict tools.")
         if tool.HasField("cache_breakpoint"):
-            yield _left_out(f"{path}.cache_breakpoint", "This model's provider decides itself what it caches.")
+            gaps.add(f"{path}.cache_breakpoint", "This model's provider decides itself what it caches.")
         if tool.extra_json:
-            yield from _extra_gaps(tool.extra_json, path, request.dialect)
+            _extra_gaps(tool.extra_json, path, request.dialect, gaps)
     forced = request.tool_choice.mode in (pb.TOOL_CHOICE_MODE_REQUIRED, pb.TOOL_CHOICE_MODE_TOOL)
     if forced and can.NO_REQUIRED in capabilities:
         raise _unsupported("tool_choice", "This model cannot be made to call a tool; use the choice auto.")
@@ -101,7 +101,7 @@ def _tool_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> I
         raise _unsupported("tool_choice", "This model cannot be made to use a hosted tool; use the choice auto.")
 
 
-def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> Iterator[pb.Warning]:
+def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], gaps: Warnings) -> None:
     chat = request.dialect == pb.DIALECT_OPENAI_CHAT
     reasoning_goes = can.REASONING_CONTENT in capabilities or can.REASONING in capabilities
     reasoning_dropped = False
@@ -110,7 +110,7 @@ def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -
         if message.role == pb.ROLE_TOOL and not any(part.HasField("tool_result") for part in message.parts):
             raise _invalid(f"messages[{at}]", "A message of a tool must hold the result of a call.")
         if message.extra_json:
-            yield from _extra_gaps(message.extra_json, f"messages[{at}]", request.dialect)
+            _extra_gaps(message.extra_json, f"messages[{at}]", request.dialect, gaps)
         for part_at, part in enumerate(message.parts):
             kind = part.WhichOneof("content")
             content_at += kind in CONTENT
@@ -120,15 +120,15 @@ def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -
             if kind == "reasoning":
                 reasoning_dropped = reasoning_dropped or not reasoning_goes
             elif kind == "tool_result":
-                yield from _result_gaps(part.tool_result, f"messages[{at}]", request.dialect)
+                _result_gaps(part.tool_result, f"messages[{at}]", request.dialect, gaps)
             elif kind != "text":
                 _check_part(part, kind, path)
             if part.extra_json:
-                yield from _extra_gaps(part.extra_json, path, request.dialect)
+                _extra_gaps(part.extra_json, path, request.dialect, gaps)
             if part.HasField("cache_breakpoint") and not chat:
-                yield _left_out(f"{path}.cache_breakpoint", "This model's provider decides itself what it caches.")
+                gaps.add(f"{path}.cache_breakpoint", "This model's provider decides itself what it caches.")
     if reasoning_dropped:
-        yield _left_out("messages", "The reasoning of earlier turns is not sent back to this model.")
+        gaps.add("messages", "The reasoning of earlier turns is not sent back to this model.")
 
 
 def _check_part(part: pb.Part, kind: str | None, path: str) -> None:
@@ -154,7 +154,7 @@ def _check_part(part: pb.Part, kind: str | None, path: str) -> None:
         raise _unsupported(path, _NO_NAMESPACES)
 
 
-def _result_gaps(result: pb.ToolResult, path: str, dialect: pb.Dialect.ValueType) -> Iterator[pb.Warning]:
+def _result_gaps(result: pb.ToolResult, path: str, dialect: pb.Dialect.ValueType, gaps: Warnings) -> None:
     for part in result.parts:
         kind = part.WhichOneof("content")
         if kind not in ("text", "image"):
@@ -162,20 +162,15 @@ def _result_gaps(result: pb.ToolResult, path: str, dialect: pb.Dialect.ValueType
         if kind == "image":
             _check_part(part, kind, path)
         if part.extra_json:
-            yield from _extra_gaps(part.extra_json, path, dialect)
+            _extra_gaps(part.extra_json, path, dialect, gaps)
     if result.is_error:
-        yield _left_out(path, "The mark that a tool failed has no place with this model; say it in the result's text.")
+        gaps.add(path, "The mark that a tool failed has no place with this model; say it in the result's text.")
 
 
-def _extra_gaps(text: str, path: str, dialect: pb.Dialect.ValueType) -> Iterator[pb.Warning]:
-    extra = json_text.caller_object(text, f"{path}.extra_json")
+def _extra_gaps(text: str, path: str, dialect: pb.Dialect.ValueType, gaps: Warnings) -> None:
+    extra = json_text.caller_extra(text, f"{path}.extra_json")
     if dialect != pb.DIALECT_OPENAI_CHAT:
-        for name in extra:
-            yield _left_out(f"{path}.{name}", "This model has no place for the field.")
-
-
-def _left_out(field: str, why: str) -> pb.Warning:
-    return pb.Warning(field=field, why=why)
+        gaps.add_all(extra, _NO_PLACE, f"{path}.")
 
 
 def _unsupported(param: str, message: str) -> GatewayError:

@@ -111,7 +111,7 @@ def _write_rest(
     request: pb.CompletionRequest, body: Json, *, own: bool, stream: bool, capabilities: frozenset[str]
 ) -> None:
     """Unknown fields of the caller's, and what depends on them."""
-    extra = json_text.caller_object(request.extra_json, "extra_json") if own and request.extra_json else {}
+    extra = json_text.caller_extra(request.extra_json, "extra_json") if own and request.extra_json else {}
     options = extra.pop("stream_options", None)
     for name, value in extra.items():
         if name not in _TYPED:
@@ -136,7 +136,7 @@ def _write_tools(request: pb.CompletionRequest, body: Json, own: bool, capabilit
             continue
         written = _tool(tool, f"tools[{index}]", capabilities)
         if own and tool.extra_json:
-            json_text.add_missing(written, json_text.caller_object(tool.extra_json, f"tools[{index}]"))
+            json_text.add_missing(written, json_text.caller_extra(tool.extra_json, f"tools[{index}]"))
         tools.append(written)
     if tools:
         body["tools"] = tools
@@ -347,4 +347,4 @@ def _data_url(data: bytes, media_type: str) -> str:
 
 def _add_extra(written: Json, extra_json: str, path: str, own: bool) -> None:
     if own and extra_json:
-        json_text.add_missing(written, json_text.caller_object(extra_json, path))
+        json_text.add_missing(written, json_text.caller_extra(extra_json, path))

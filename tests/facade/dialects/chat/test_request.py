@@ -396,3 +396,54 @@ def test_big_integers_and_key_order_survive() -> None:
     schema = {"b": 9007199254740993, "a": {"z": 1, "y": 2}}
     call = read(tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}])
     assert call.completion.tools[0].parameters_json == '{"b":9007199254740993,"a":{"z":1,"y":2}}'
+
+
+def _many(count: int) -> dict[str, int]:
+    """Unknown fields."""
+    return {f"x{number}": number for number in range(count)}
+
+
+def _with_unknown(place: str, unknown: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a request with unknown ones in one of its objects."""
+    url = {"url": "https://example.com/a.png"}
+    content: dict[str, Any] = {"type": "text", "text": "a"}
+    message: dict[str, Any] = {"role": "user", "content": [content]}
+    function: dict[str, Any] = {"name": "f"}
+    tool: dict[str, Any] = {"type": "function", "function": function}
+    if place == "picture":
+        message["content"] = [{"type": "image_url", "image_url": {**url, **unknown}}]
+    else:
+        {"message": message, "part": content, "tool": tool, "function": function}[place].update(unknown)
+    return {"messages": [message], "tools": [tool]}
+
+
+PLACES = {
+    "message": "messages[0]",
+    "part": "messages[0].content[0]",
+    "picture": "messages[0].content[0].image_url",
+    "tool": "tools[0]",
+    "function": "tools[0].function",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_unknown_fields_of_each_object_have_a_bound(place: str) -> None:
+    """In their number, and together in their size."""
+    assert read(**_with_unknown(place, _many(256))).completion.model == "m"
+    error = refused(**_with_unknown(place, _many(257)))
+    assert (error.code, error.param) == ("invalid_request", PLACES[place])
+    # What is inside an object inside is kept with the part or the tool, which is what the size is of.
+    error = refused(**_with_unknown(place, {"x": "x" * 65_536}))
+    assert error.code == "invalid_request"
+    assert PLACES[place].startswith(str(error.param))
+    assert read(**_with_unknown(place, {"x": "x" * 65_000})).completion.model == "m"
+
+
+def test_unknown_fields_of_the_request_have_a_bound() -> None:
+    """In their number, those with a meaning and without a place of their own included, and together in their size."""
+    assert read(**_many(255), store=True).completion.model == "m"
+    assert refused(**_many(300)).param == "x256"
+    assert refused(**_many(256), stream=True, stream_options={"x": 1}).param == "stream_options"
+    assert refused(a=1, large="\u4e16" * 349_526).param == "large"
+    assert read(large="\u4e16" * 349_000).completion.model == "m"
+    assert len(str(refused(**_many(256), **{"n" * 100_000: 1}).param)) == 64

@@ -117,3 +117,16 @@ def test_what_is_left_out_is_named() -> None:
     body = orjson.dumps({"data": [{"embedding": [1]}]})
     answer = OpenAICodec({"core_fields"}).decode_embeddings(body, request)
     assert [warning.field for warning in answer.warnings] == ["user", "x"]
+
+
+def test_unknown_fields_and_warnings_have_a_bound() -> None:
+    """Too many are refused before the upstream is asked, whatever their dialect; what is left out is told briefly."""
+    for dialect in (pb.DIALECT_UNSPECIFIED, pb.DIALECT_OPENAI_EMBEDDINGS):
+        many = orjson.dumps({f"x{number}": 1 for number in range(257)}).decode()
+        with pytest.raises(GatewayError) as caught:
+            written(pb.EmbeddingsRequest(inputs=["a"], dialect=dialect, extra_json=many))
+        assert (caught.value.code, caught.value.param) == ("invalid_request", "extra_json")
+    some = orjson.dumps({f"x{number}": 1 for number in range(256)}).decode()
+    told = read([{"embedding": [0.5]}], request=pb.EmbeddingsRequest(inputs=["a"], extra_json=some)).warnings
+    assert len(told) == 64
+    assert told[63].why == "193 more fields were left out or changed."

@@ -1,5 +1,6 @@
 """What a request cannot say in this dialect: refused where the answer would differ, named where it would not."""
 
+import json
 from collections.abc import Iterable
 
 import pytest
@@ -147,3 +148,37 @@ def test_reasoning_goes_back_where_the_server_wants_it() -> None:
     text = 'messages { role: ROLE_ASSISTANT parts { reasoning { text: "a" } } }'
     assert gaps(text, "reasoning_content") == []
     assert gaps(text, "reasoning") == []
+
+
+def _many(count: int) -> str:
+    """Unknown fields as JSON."""
+    return json.dumps({f"x{number}": number for number in range(count)})
+
+
+@pytest.mark.parametrize("dialect", [pb.DIALECT_OPENAI_CHAT, pb.DIALECT_ANTHROPIC_MESSAGES])
+def test_unknown_fields_of_each_object_have_a_bound(dialect: pb.Dialect.ValueType) -> None:
+    """Whether they would go upstream or be left out."""
+    text = pb.Part(text=pb.Text(text="a"), extra_json=_many(257))
+    part = "messages[0].content[0]" if dialect == pb.DIALECT_OPENAI_CHAT else "messages[0].parts[0]"
+    for asked, param in (
+        (pb.CompletionRequest(extra_json=_many(257)), "extra_json"),
+        (pb.CompletionRequest(tools=[pb.Tool(extra_json=_many(257))]), "tools[0].extra_json"),
+        (pb.CompletionRequest(messages=[pb.Message(extra_json=_many(257))]), "messages[0].extra_json"),
+        (pb.CompletionRequest(messages=[pb.Message(parts=[text])]), f"{part}.extra_json"),
+    ):
+        asked.dialect = dialect
+        with pytest.raises(GatewayError) as caught:
+            find_gaps(asked, frozenset())
+        assert (caught.value.code, caught.value.param) == ("invalid_request", param)
+
+
+def test_warnings_have_a_bound() -> None:
+    """The last says how many more there were; a long name is cut."""
+    asked = pb.CompletionRequest(extra_json=_many(256), messages=[pb.Message(extra_json=_many(256))])
+    told = find_gaps(asked, frozenset())
+    assert len(told) == 64
+    assert told[62].field == "x62"
+    assert told[63].why == "449 more fields were left out or changed."
+    assert len(find_gaps(pb.CompletionRequest(extra_json=_many(64)), frozenset())) == 64
+    long = pb.CompletionRequest(extra_json=json.dumps({"n" * 1000: 1}))
+    assert [gap.field for gap in find_gaps(long, frozenset())] == ["n" * 256]

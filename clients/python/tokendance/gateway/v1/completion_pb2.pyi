@@ -379,6 +379,7 @@ class CompletionRequest(_message.Message):
     extra_json: _builtins.str
     """Fields of the dialect that have no typed place here: one JSON object, or empty. They reach an upstream of
     the same dialect unchanged; towards another dialect each is refused or named in a warning.
+    At most 256 fields and 1 MiB.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
@@ -485,7 +486,9 @@ class Message(_message.Message):
     id: _builtins.str
     """The turn's own id, where the dialect gives one."""
     extra_json: _builtins.str
-    """Unknown fields of the message: one JSON object, or empty."""
+    """Unknown fields of the message: one JSON object, or empty.
+    At most 256 fields and 64 KiB.
+    """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
         """What is said, in order."""
@@ -525,7 +528,9 @@ class Part(_message.Message):
     CACHE_BREAKPOINT_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
     extra_json: _builtins.str
-    """Unknown fields of the part: one JSON object, or empty."""
+    """Unknown fields of the part: one JSON object, or empty.
+    At most 256 fields and 64 KiB.
+    """
     @_builtins.property
     def text(self) -> Global___Text:
         """Text."""
@@ -1037,7 +1042,9 @@ class Tool(_message.Message):
     native_json: _builtins.str
     """A hosted tool as its dialect wrote it: one JSON object. Only for TOOL_KIND_HOSTED."""
     extra_json: _builtins.str
-    """Unknown fields of the tool: one JSON object, or empty."""
+    """Unknown fields of the tool: one JSON object, or empty.
+    At most 256 fields and 64 KiB.
+    """
     @_builtins.property
     def cache_breakpoint(self) -> Global___CacheBreakpoint:
         """A mark that the prompt up to here may be cached."""
@@ -2197,7 +2204,9 @@ class EmbeddingsRequest(_message.Message):
     dialect: Global___Dialect.ValueType
     """The dialect in which `extra_json` is written."""
     extra_json: _builtins.str
-    """Fields of the dialect that have no typed place here: one JSON object, or empty."""
+    """Fields of the dialect that have no typed place here: one JSON object, or empty.
+    At most 256 fields and 1 MiB.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts, at most 2,048; or empty where `token_inputs` is given."""
