@@ -17,7 +17,7 @@ run: .venv/.installed ## start a node on loopback with embedded defaults: REST 8
 	$(BIN)/tokendance serve
 
 test: setup .venv-gen/.installed ## run the tests, 10 minutes at most
-	$(BIN)/pytest -m "not long and not bench"
+	$(BIN)/pytest -m "not long and not bench" -n 3 --dist loadfile
 
 test-long: setup .venv-gen/.installed ## run soaks, races with many seeds and everything else that takes its time
 	$(BIN)/pytest -m long --timeout 3600

@@ -8,7 +8,8 @@ from tokendance.errors import GatewayError
 from tokendance.ids import new_id
 from tokendance_server.domain.names import child_name, child_of, key_of, organization_name, organization_of
 
-ORGANIZATION, KEY = new_id("org"), new_id("key")
+# Fixed, because names of tests are made of them, and several processes must agree on those.
+ORGANIZATION, KEY = "org_01h455vb4pex5vsknk084sn02q", "key_01h455vb4pex5vsknk084sn02r"
 
 
 def test_names_come_back_as_the_ids_that_made_them() -> None:
@@ -52,7 +53,10 @@ def test_another_form_is_refused_with_the_field_and_the_form(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [f"organizations/{ORGANIZATION}/teams/{new_id('user')}", f"organizations/{ORGANIZATION}/members/{new_id('team')}"],
+    [
+        f"organizations/{ORGANIZATION}/teams/user_01h455vb4pex5vsknk084sn02s",
+        f"organizations/{ORGANIZATION}/members/team_01h455vb4pex5vsknk084sn02t",
+    ],
 )
 def test_a_team_is_not_taken_for_a_member(name: str) -> None:
     """The id's prefix has to fit the collection."""
