@@ -74,8 +74,11 @@ BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "messages that are none": (chat(messages=[1, None]), 400, "invalid_request", "messages[0]"),
     "a model that is an object": (chat(model={"$ne": ""}), 400, "invalid_request", "model"),
     "a model of a megabyte": (chat(model="m" * 1_000_000), 400, "invalid_request", "model"),
-    "a hundred thousand fields": (
-        with_field(b",".join(b'"f%d":1' % number for number in range(70_000))), 200, "", None
+    "seventy thousand fields": (
+        with_field(b",".join(b'"f%d":1' % number for number in range(70_000))), 400, "invalid_request", "f256"
+    ),
+    "as many unknown fields as are served": (
+        with_field(b",".join(b'"f%d":1' % number for number in range(256))), 200, "", None
     ),
     "twenty thousand messages": (chat(messages=MESSAGES * 20_000), 200, "", None),
     "ten thousand tools": (
