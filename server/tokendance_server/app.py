@@ -3,101 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
-import protovalidate
 from prometheus_client import CollectorRegistry
 
-from tokendance.gateway.v1 import (
-    audit_service_pb2,
-    audit_service_pb2_grpc,
-    completions_service_pb2,
-    completions_service_pb2_grpc,
-    facade_service_pb2,
-    facade_service_pb2_grpc,
-    keys_service_pb2,
-    keys_service_pb2_grpc,
-    models_service_pb2,
-    models_service_pb2_grpc,
-    nodes_service_pb2,
-    nodes_service_pb2_grpc,
-    organizations_service_pb2,
-    organizations_service_pb2_grpc,
-    quota_service_pb2,
-    quota_service_pb2_grpc,
-    status_service_pb2,
-    status_service_pb2_grpc,
-)
 from tokendance_server.catalogue import (
-    CatalogueParts,
     NodeUpstreams,
     check_buildable,
     open_catalogue,
     read_settings,
 )
-from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
 from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.changes import Watcher
-from tokendance_server.domain.clock import Clock, SystemClock
+from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.secrets import PepperRing
-from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
-from tokendance_server.governance import Governance, build_governance
+from tokendance_server.doors import build_listeners, make_chains
+from tokendance_server.governance import build_governance
 from tokendance_server.identity import Identity, open_identity
-from tokendance_server.listeners import Listener, by_service, is_loopback
+from tokendance_server.listeners import Listener
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
-from tokendance_server.services.access import read_rules
+from tokendance_server.registration import register
 from tokendance_server.services.admission import Admission
-from tokendance_server.services.audit import AuditService
 from tokendance_server.services.call import Trust
-from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.credentials import LOCAL_OPERATOR
-from tokendance_server.services.facade_peers import FacadePeers
-from tokendance_server.services.interceptors import Chain, DeadlinePolicy
-from tokendance_server.services.keys import KeysService
-from tokendance_server.services.local_channel import LocalChannel, MethodTable
+from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.loop_lag import LoopLag
-from tokendance_server.services.models import ModelsService
-from tokendance_server.services.organizations import OrganizationsService
-from tokendance_server.services.records import Recorder
-from tokendance_server.services.sign_in import SignIn
-from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
-from tokendance_server.telemetry import DrainedAnswers, Metrics, logger, show_loop_lag
+from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
 
 _FIRST_ROTATION_S = 90 * 86_400
-_MakeChain = Callable[[Trust, FacadePeers | None], Chain]
 # How long callers may take to hear the last words of calls that were ended.
 _LAST_WORDS_S = 1.0
-
-FILES = [
-    completions_service_pb2.DESCRIPTOR,
-    keys_service_pb2.DESCRIPTOR,
-    quota_service_pb2.DESCRIPTOR,
-    models_service_pb2.DESCRIPTOR,
-    status_service_pb2.DESCRIPTOR,
-    organizations_service_pb2.DESCRIPTOR,
-    audit_service_pb2.DESCRIPTOR,
-    facade_service_pb2.DESCRIPTOR,
-    nodes_service_pb2.DESCRIPTOR,
-]
-"""Every file of the package that declares a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +211,11 @@ async def open_server(
         completions = Completions(
             lambda: parts.catalogue.serving, clock, leaving if config.draining.after_leaving else None
         )
-        handlers = _register(completions, governance, parts)
+        handlers = register(completions, governance, parts)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
-        chain = _chains(
+        chain = make_chains(
             config,
             admission,
             parts.catalogue,
@@ -273,7 +224,7 @@ async def open_server(
             sign_in=identity.sign_in,
         )
         # Before the first key is made: certificates that cannot be used must not lose it.
-        listeners = _build_listeners(config, directory, handlers, chain, clock)
+        listeners = build_listeners(config, directory, handlers, chain, clock)
         server = Server(
             first_key=await _make_first_key(governance.organizations, governance.keys),
             listeners=listeners,
@@ -302,94 +253,6 @@ def _tell_egress(egress: EgressPolicy, configured: Mapping[str, ProviderConfig])
     if any(one.base_url for one in configured.values()) and (egress.allow_loopback or egress.allowed_private):
         networks = [str(network) for network in egress.allowed_private]
         logger().info("egress_opened", loopback=egress.allow_loopback, private=networks)
-
-
-def _register(
-    completions: Completions, governance: Governance, parts: CatalogueParts
-) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
-    table = MethodTable()
-    target: Any = table  # the generated functions ask for a whole server and use only what the table has
-    completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
-    # A decorator completes it where the types cannot see it.
-    keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
-    keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
-    people = OrganizationsService(governance.people)  # type: ignore[abstract] # as the one above
-    organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
-    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
-    for add, file in (
-        (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
-        (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
-        (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
-        (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
-    ):
-        (service,) = file.DESCRIPTOR.services_by_name.values()
-        add(unimplemented(service), target)
-    return table.handlers
-
-
-def _chains(
-    config: ServerConfig,
-    admission: Admission,
-    catalogue: Catalogue,
-    registry: CollectorRegistry,
-    *,
-    verifier: Verifier,
-    sign_in: SignIn,
-) -> _MakeChain:
-    """Return what makes the chain of one listener; what they share is made once."""
-    rules = read_rules(FILES)
-    recorder = Recorder(Metrics(registry), catalogue.has)
-    validator = protovalidate.Validator()
-    limits = config.deadlines
-    deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
-
-    @functools.cache
-    def chain(trust: Trust, peers: FacadePeers | None) -> Chain:
-        return Chain(
-            trust,
-            rules=rules,
-            keys=verifier,
-            sign_in=sign_in,
-            admission=admission,
-            deadlines=deadlines,
-            recorder=recorder,
-            validator=validator,
-            metadata_bytes=2 * config.limits.grpc_metadata_bytes,
-            peers=peers,
-        )
-
-    return chain
-
-
-def _build_listeners(
-    config: ServerConfig,
-    directory: DataDirectory,
-    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
-    chain: _MakeChain,
-    clock: Clock,
-) -> list[Listener]:
-    services, limits = by_service(handlers), config.limits
-    operator, facade = chain(Trust.OPERATOR, None), chain(Trust.FACADE, None)
-    listeners = [
-        Listener(f"unix:{directory.admin_socket}", operator, services, limits, reflect=True),
-        Listener(f"unix:{directory.facade_socket}", facade, services, limits, reflect=False, facades=True),
-    ]
-    if config.facade_tls is not None:
-        peers = FacadePeers(config.facade_tls.identities, clock.now)
-        credentials = server_credentials(config.facade_tls.files())
-        known, address = chain(Trust.FACADE, peers), config.facade_grpc
-        listeners.append(
-            Listener(address, known, services, limits, reflect=False, credentials=credentials, facades=True)
-        )
-    if config.grpc:
-        reflect = is_loopback(config.grpc) if config.reflection is None else config.reflection
-        public = None if config.tls is None else server_credentials(config.tls.files())
-        listeners.insert(
-            0, Listener(config.grpc, chain(Trust.NETWORK, None), services, limits, reflect=reflect, credentials=public)
-        )
-    return listeners
 
 
 async def _make_first_key(organizations: Organizations, keys: Keys) -> FirstKey | None:

@@ -1,0 +1,76 @@
+"""Which servicer answers which RPC; what has no servicer of its own yet answers `unimplemented`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from tokendance.gateway.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    completions_service_pb2,
+    completions_service_pb2_grpc,
+    facade_service_pb2,
+    facade_service_pb2_grpc,
+    keys_service_pb2,
+    keys_service_pb2_grpc,
+    models_service_pb2,
+    models_service_pb2_grpc,
+    nodes_service_pb2,
+    nodes_service_pb2_grpc,
+    organizations_service_pb2,
+    organizations_service_pb2_grpc,
+    quota_service_pb2,
+    quota_service_pb2_grpc,
+    status_service_pb2,
+    status_service_pb2_grpc,
+)
+from tokendance_server.catalogue import CatalogueParts
+from tokendance_server.domain.completions import Completions
+from tokendance_server.governance import Governance
+from tokendance_server.services.audit import AuditService
+from tokendance_server.services.completions import CompletionsService
+from tokendance_server.services.keys import KeysService
+from tokendance_server.services.local_channel import MethodTable
+from tokendance_server.services.models import ModelsService
+from tokendance_server.services.organizations import OrganizationsService
+from tokendance_server.services.unimplemented import unimplemented
+
+FILES = [
+    completions_service_pb2.DESCRIPTOR,
+    keys_service_pb2.DESCRIPTOR,
+    quota_service_pb2.DESCRIPTOR,
+    models_service_pb2.DESCRIPTOR,
+    status_service_pb2.DESCRIPTOR,
+    organizations_service_pb2.DESCRIPTOR,
+    audit_service_pb2.DESCRIPTOR,
+    facade_service_pb2.DESCRIPTOR,
+    nodes_service_pb2.DESCRIPTOR,
+]
+"""Every file of the package that declares a service."""
+
+
+def register(
+    completions: Completions, governance: Governance, parts: CatalogueParts
+) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
+    table = MethodTable()
+    target: Any = table  # the generated functions ask for a whole server and use only what the table has
+    completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
+    # A decorator completes it where the types cannot see it.
+    keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
+    keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
+    people = OrganizationsService(governance.people)  # type: ignore[abstract] # as the one above
+    organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
+    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
+    for add, file in (
+        (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
+        (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
+        (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
+        (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
+    ):
+        (service,) = file.DESCRIPTOR.services_by_name.values()
+        add(unimplemented(service), target)
+    return table.handlers
