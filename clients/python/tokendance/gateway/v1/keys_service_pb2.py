@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -29,7 +30,7 @@ from tokendance.gateway.v1 import access_pb2 as tokendance_dot_gateway_dot_v1_do
 from tokendance.gateway.v1 import quota_pb2 as tokendance_dot_gateway_dot_v1_dot_quota__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tokendance/gateway/v1/keys_service.proto\x12\x15tokendance.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\x1a!tokendance/gateway/v1/quota.proto\"\xbf\x08\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\"\n\x07purpose\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x07purpose\x12\x1e\n\x05owner\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05owner\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12\x35\n\x05quota\x18\x05 \x01(\x0b\x32\x1f.tokendance.gateway.v1.KeyQuotaR\x05quota\x12>\n\x08rotation\x18\x06 \x01(\x0b\x32\".tokendance.gateway.v1.KeyRotationR\x08rotation\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x39\n\x0e\x61llowed_models\x18\x08 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01\x18\x80\x02R\rallowedModels\x12;\n\x10\x61llowed_networks\x18\t \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18@R\x0f\x61llowedNetworks\x12W\n\x06labels\x18\n \x03(\x0b\x32&.tokendance.gateway.v1.Key.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01R\x06labels\x12\x35\n\x05state\x18\x0b \x01(\x0e\x32\x1f.tokendance.gateway.v1.KeyStateR\x05state\x12#\n\rsecret_prefix\x18\x0c \x01(\tR\x0csecretPrefix\x12#\n\rsecret_suffix\x18\r \x01(\tR\x0csecretSuffix\x12;\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12;\n\x0brotate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrotateTime\x12@\n\x0elast_used_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0clastUsedTime\x12;\n\x0brevoke_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12\x1b\n\x04\x65tag\x18\x13 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12.\n\x13\x65xcluded_route_tags\x18\x14 \x03(\tR\x11\x65xcludedRouteTags\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8a\x01\n\x08KeyQuota\x12\x31\n\x0einherited_from\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01H\x00R\rinheritedFrom\x12:\n\x06limits\x18\x02 \x01(\x0b\x32 .tokendance.gateway.v1.KeyLimitsH\x00R\x06limitsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"O\n\tKeyLimits\x12\x42\n\x05rules\x18\x01 \x03(\x0b\x32 .tokendance.gateway.v1.LimitRuleB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 R\x05rules\"\xb9\x01\n\x0bKeyRotation\x12G\n\x06period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\x08\x80\x86\xb0\x96\x01\x32\x04\x08\x80\xa3\x05R\x06period\x12*\n\x0bresponsible\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0bresponsible\x12\x35\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\"\xd3\x03\n\nKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12,\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1c\n\trequester\x18\x03 \x01(\tR\trequester\x12<\n\x05state\x18\x04 \x01(\x0e\x32&.tokendance.gateway.v1.KeyRequestStateR\x05state\x12\'\n\x0f\x64\x65\x63ision_reason\x18\x05 \x01(\tR\x0e\x64\x65\x63isionReason\x12\x1d\n\ndecided_by\x18\x06 \x01(\tR\tdecidedBy\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x64\x65\x63ide_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\x12H\n\x12reveal_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10revealExpireTime\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x95\x01\n\x10\x43reateKeyRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x34\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"^\n\x11\x43reateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\"/\n\rGetKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\">\n\x0eGetKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"\xa7\x02\n\x0fListKeysRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12\x1e\n\x05owner\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05owner\x12\x35\n\x05state\x18\x06 \x01(\x0e\x32\x1f.tokendance.gateway.v1.KeyStateR\x05state\x12)\n\x10rotation_overdue\x18\x07 \x01(\x08R\x0frotationOverdue\"j\n\x10ListKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x04keys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8d\x01\n\x10UpdateKeyRequest\x12\x34\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"A\n\x11UpdateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"\xbe\x01\n\x10RotateKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x44\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00R\x07overlap\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\'\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\xaf\x01\n\x11RotateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\x12O\n\x16old_secret_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\"T\n\x10RevokeKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"A\n\x11RevokeKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"U\n\x11SuspendKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"B\n\x12SuspendKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"2\n\x10ResumeKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"A\n\x11ResumeKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"8\n\x0f\x43heckKeyRequest\x12%\n\x06secret\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06secret\"j\n\x10\x43heckKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x14\n\x05valid\x18\x02 \x01(\x08R\x05valid\x12\x12\n\x04\x63ode\x18\x03 \x01(\tR\x04\x63ode\"\x96\x01\n\x11RequestKeyRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x34\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"X\n\x12RequestKeyResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"\xcc\x01\n\x16ListKeyRequestsRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12<\n\x05state\x18\x04 \x01(\x0e\x32&.tokendance.gateway.v1.KeyRequestStateR\x05state\"\x87\x01\n\x17ListKeyRequestsResponse\x12\x44\n\x0ckey_requests\x18\x01 \x03(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\x0bkeyRequests\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x01\n\x18\x41pproveKeyRequestRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12,\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12 \n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\x12\x1b\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"_\n\x19\x41pproveKeyRequestResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"x\n\x15\x44\x65nyKeyRequestRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\\\n\x16\x44\x65nyKeyRequestResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"2\n\x10RevealKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"^\n\x11RevealKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret*\x99\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x17\n\x13KEY_STATE_SUSPENDED\x10\x02\x12\x15\n\x11KEY_STATE_REVOKED\x10\x03\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x04\x12\x15\n\x11KEY_STATE_PENDING\x10\x05*\xd0\x01\n\x0fKeyRequestState\x12!\n\x1dKEY_REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19KEY_REQUEST_STATE_PENDING\x10\x01\x12\x1e\n\x1aKEY_REQUEST_STATE_APPROVED\x10\x02\x12\x1c\n\x18KEY_REQUEST_STATE_DENIED\x10\x03\x12\x1e\n\x1aKEY_REQUEST_STATE_REVEALED\x10\x04\x12\x1d\n\x19KEY_REQUEST_STATE_EXPIRED\x10\x05\x32\x94\x0c\n\x0bKeysService\x12h\n\tCreateKey\x12\'.tokendance.gateway.v1.CreateKeyRequest\x1a(.tokendance.gateway.v1.CreateKeyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12\x61\n\x06GetKey\x12$.tokendance.gateway.v1.GetKeyRequest\x1a%.tokendance.gateway.v1.GetKeyResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12g\n\x08ListKeys\x12&.tokendance.gateway.v1.ListKeysRequest\x1a\'.tokendance.gateway.v1.ListKeysResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12h\n\tUpdateKey\x12\'.tokendance.gateway.v1.UpdateKeyRequest\x1a(.tokendance.gateway.v1.UpdateKeyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12i\n\tRotateKey\x12\'.tokendance.gateway.v1.RotateKeyRequest\x1a(.tokendance.gateway.v1.RotateKeyResponse\"\t\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x12i\n\tRevokeKey\x12\'.tokendance.gateway.v1.RevokeKeyRequest\x1a(.tokendance.gateway.v1.RevokeKeyResponse\"\t\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x12k\n\nSuspendKey\x12(.tokendance.gateway.v1.SuspendKeyRequest\x1a).tokendance.gateway.v1.SuspendKeyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12h\n\tResumeKey\x12\'.tokendance.gateway.v1.ResumeKeyRequest\x1a(.tokendance.gateway.v1.ResumeKeyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12\x65\n\x08\x43heckKey\x12&.tokendance.gateway.v1.CheckKeyRequest\x1a\'.tokendance.gateway.v1.CheckKeyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x07\x05\x12l\n\nRequestKey\x12(.tokendance.gateway.v1.RequestKeyRequest\x1a).tokendance.gateway.v1.RequestKeyResponse\"\t\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x12|\n\x0fListKeyRequests\x12-.tokendance.gateway.v1.ListKeyRequestsRequest\x1a..tokendance.gateway.v1.ListKeyRequestsResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12\x80\x01\n\x11\x41pproveKeyRequest\x12/.tokendance.gateway.v1.ApproveKeyRequestRequest\x1a\x30.tokendance.gateway.v1.ApproveKeyRequestResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12w\n\x0e\x44\x65nyKeyRequest\x12,.tokendance.gateway.v1.DenyKeyRequestRequest\x1a-.tokendance.gateway.v1.DenyKeyRequestResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12i\n\tRevealKey\x12\'.tokendance.gateway.v1.RevealKeyRequest\x1a(.tokendance.gateway.v1.RevealKeyResponse\"\t\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tokendance/gateway/v1/keys_service.proto\x12\x15tokendance.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\x1a!tokendance/gateway/v1/quota.proto\"\xbf\x08\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\"\n\x07purpose\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x07purpose\x12\x1e\n\x05owner\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05owner\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12\x35\n\x05quota\x18\x05 \x01(\x0b\x32\x1f.tokendance.gateway.v1.KeyQuotaR\x05quota\x12>\n\x08rotation\x18\x06 \x01(\x0b\x32\".tokendance.gateway.v1.KeyRotationR\x08rotation\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x39\n\x0e\x61llowed_models\x18\x08 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01\x18\x80\x02R\rallowedModels\x12;\n\x10\x61llowed_networks\x18\t \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18@R\x0f\x61llowedNetworks\x12W\n\x06labels\x18\n \x03(\x0b\x32&.tokendance.gateway.v1.Key.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01R\x06labels\x12\x35\n\x05state\x18\x0b \x01(\x0e\x32\x1f.tokendance.gateway.v1.KeyStateR\x05state\x12#\n\rsecret_prefix\x18\x0c \x01(\tR\x0csecretPrefix\x12#\n\rsecret_suffix\x18\r \x01(\tR\x0csecretSuffix\x12;\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12;\n\x0brotate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrotateTime\x12@\n\x0elast_used_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0clastUsedTime\x12;\n\x0brevoke_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12\x1b\n\x04\x65tag\x18\x13 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12.\n\x13\x65xcluded_route_tags\x18\x14 \x03(\tR\x11\x65xcludedRouteTags\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8a\x01\n\x08KeyQuota\x12\x31\n\x0einherited_from\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01H\x00R\rinheritedFrom\x12:\n\x06limits\x18\x02 \x01(\x0b\x32 .tokendance.gateway.v1.KeyLimitsH\x00R\x06limitsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"O\n\tKeyLimits\x12\x42\n\x05rules\x18\x01 \x03(\x0b\x32 .tokendance.gateway.v1.LimitRuleB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 R\x05rules\"\xb9\x01\n\x0bKeyRotation\x12G\n\x06period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\x08\x80\x86\xb0\x96\x01\x32\x04\x08\x80\xa3\x05R\x06period\x12*\n\x0bresponsible\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0bresponsible\x12\x35\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\"\xd3\x03\n\nKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12,\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1c\n\trequester\x18\x03 \x01(\tR\trequester\x12<\n\x05state\x18\x04 \x01(\x0e\x32&.tokendance.gateway.v1.KeyRequestStateR\x05state\x12\'\n\x0f\x64\x65\x63ision_reason\x18\x05 \x01(\tR\x0e\x64\x65\x63isionReason\x12\x1d\n\ndecided_by\x18\x06 \x01(\tR\tdecidedBy\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x64\x65\x63ide_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\x12H\n\x12reveal_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10revealExpireTime\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x95\x01\n\x10\x43reateKeyRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x34\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"^\n\x11\x43reateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\"/\n\rGetKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\">\n\x0eGetKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"\xa7\x02\n\x0fListKeysRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12\x1e\n\x05owner\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05owner\x12\x35\n\x05state\x18\x06 \x01(\x0e\x32\x1f.tokendance.gateway.v1.KeyStateR\x05state\x12)\n\x10rotation_overdue\x18\x07 \x01(\x08R\x0frotationOverdue\"j\n\x10ListKeysResponse\x12.\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x04keys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8d\x01\n\x10UpdateKeyRequest\x12\x34\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"A\n\x11UpdateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"\xbe\x01\n\x10RotateKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x44\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00R\x07overlap\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\'\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\xaf\x01\n\x11RotateKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\x12O\n\x16old_secret_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\"T\n\x10RevokeKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"A\n\x11RevokeKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"U\n\x11SuspendKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"B\n\x12SuspendKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"2\n\x10ResumeKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"A\n\x11ResumeKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\"8\n\x0f\x43heckKeyRequest\x12%\n\x06secret\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06secret\"j\n\x10\x43heckKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x14\n\x05valid\x18\x02 \x01(\x08R\x05valid\x12\x12\n\x04\x63ode\x18\x03 \x01(\tR\x04\x63ode\"\x96\x01\n\x11RequestKeyRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x34\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyB\x06\xbaH\x03\xc8\x01\x01R\x03key\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"X\n\x12RequestKeyResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"\xcc\x01\n\x16ListKeyRequestsRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12<\n\x05state\x18\x04 \x01(\x0e\x32&.tokendance.gateway.v1.KeyRequestStateR\x05state\"\x87\x01\n\x17ListKeyRequestsResponse\x12\x44\n\x0ckey_requests\x18\x01 \x03(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\x0bkeyRequests\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x01\n\x18\x41pproveKeyRequestRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12,\n\x03key\x18\x02 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12 \n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\x12\x1b\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"_\n\x19\x41pproveKeyRequestResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"x\n\x15\x44\x65nyKeyRequestRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\\\n\x16\x44\x65nyKeyRequestResponse\x12\x42\n\x0bkey_request\x18\x01 \x01(\x0b\x32!.tokendance.gateway.v1.KeyRequestR\nkeyRequest\"2\n\x10RevealKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"^\n\x11RevealKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1a.tokendance.gateway.v1.KeyR\x03key\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret*\x99\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x17\n\x13KEY_STATE_SUSPENDED\x10\x02\x12\x15\n\x11KEY_STATE_REVOKED\x10\x03\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x04\x12\x15\n\x11KEY_STATE_PENDING\x10\x05*\xd0\x01\n\x0fKeyRequestState\x12!\n\x1dKEY_REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19KEY_REQUEST_STATE_PENDING\x10\x01\x12\x1e\n\x1aKEY_REQUEST_STATE_APPROVED\x10\x02\x12\x1c\n\x18KEY_REQUEST_STATE_DENIED\x10\x03\x12\x1e\n\x1aKEY_REQUEST_STATE_REVEALED\x10\x04\x12\x1d\n\x19KEY_REQUEST_STATE_EXPIRED\x10\x05\x32\x9f\x12\n\x0bKeysService\x12\x9c\x01\n\tCreateKey\x12\'.tokendance.gateway.v1.CreateKeyRequest\x1a(.tokendance.gateway.v1.CreateKeyResponse\"<\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02.\"\'/admin/v1/{parent=organizations/*}/keys:\x03key\x12\x90\x01\n\x06GetKey\x12$.tokendance.gateway.v1.GetKeyRequest\x1a%.tokendance.gateway.v1.GetKeyResponse\"9\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02)\x12\'/admin/v1/{name=organizations/*/keys/*}\x12\x96\x01\n\x08ListKeys\x12&.tokendance.gateway.v1.ListKeysRequest\x1a\'.tokendance.gateway.v1.ListKeysResponse\"9\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02)\x12\'/admin/v1/{parent=organizations/*}/keys\x12\xa0\x01\n\tUpdateKey\x12\'.tokendance.gateway.v1.UpdateKeyRequest\x1a(.tokendance.gateway.v1.UpdateKeyResponse\"@\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x32\x32+/admin/v1/{key.name=organizations/*/keys/*}:\x03key\x12\xa2\x01\n\tRotateKey\x12\'.tokendance.gateway.v1.RotateKeyRequest\x1a(.tokendance.gateway.v1.RotateKeyResponse\"B\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x82\xd3\xe4\x93\x02\x33\"./admin/v1/{name=organizations/*/keys/*}:rotate:\x01*\x12\xa2\x01\n\tRevokeKey\x12\'.tokendance.gateway.v1.RevokeKeyRequest\x1a(.tokendance.gateway.v1.RevokeKeyResponse\"B\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x82\xd3\xe4\x93\x02\x33\"./admin/v1/{name=organizations/*/keys/*}:revoke:\x01*\x12\xa5\x01\n\nSuspendKey\x12(.tokendance.gateway.v1.SuspendKeyRequest\x1a).tokendance.gateway.v1.SuspendKeyResponse\"B\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x34\"//admin/v1/{name=organizations/*/keys/*}:suspend:\x01*\x12\xa1\x01\n\tResumeKey\x12\'.tokendance.gateway.v1.ResumeKeyRequest\x1a(.tokendance.gateway.v1.ResumeKeyResponse\"A\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x33\"./admin/v1/{name=organizations/*/keys/*}:resume:\x01*\x12\x84\x01\n\x08\x43heckKey\x12&.tokendance.gateway.v1.CheckKeyRequest\x1a\'.tokendance.gateway.v1.CheckKeyResponse\"\'\xa2\xbb\x18\x04\n\x02\x07\x05\x82\xd3\xe4\x93\x02\x19\"\x14/admin/v1/keys:check:\x01*\x12\xa7\x01\n\nRequestKey\x12(.tokendance.gateway.v1.RequestKeyRequest\x1a).tokendance.gateway.v1.RequestKeyResponse\"D\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x82\xd3\xe4\x93\x02\x35\"./admin/v1/{parent=organizations/*}/keyRequests:\x03key\x12\xb2\x01\n\x0fListKeyRequests\x12-.tokendance.gateway.v1.ListKeyRequestsRequest\x1a..tokendance.gateway.v1.ListKeyRequestsResponse\"@\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02\x30\x12./admin/v1/{parent=organizations/*}/keyRequests\x12\xc1\x01\n\x11\x41pproveKeyRequest\x12/.tokendance.gateway.v1.ApproveKeyRequestRequest\x1a\x30.tokendance.gateway.v1.ApproveKeyRequestResponse\"I\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02;\"6/admin/v1/{name=organizations/*/keyRequests/*}:approve:\x01*\x12\xb5\x01\n\x0e\x44\x65nyKeyRequest\x12,.tokendance.gateway.v1.DenyKeyRequestRequest\x1a-.tokendance.gateway.v1.DenyKeyRequestResponse\"F\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x38\"3/admin/v1/{name=organizations/*/keyRequests/*}:deny:\x01*\x12\xa9\x01\n\tRevealKey\x12\'.tokendance.gateway.v1.RevealKeyRequest\x1a(.tokendance.gateway.v1.RevealKeyResponse\"I\xa2\xbb\x18\x05\n\x03\x03\x04\x05\x82\xd3\xe4\x93\x02:\"5/admin/v1/{name=organizations/*/keyRequests/*}:reveal:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -139,105 +140,105 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVEALKEYRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_REVEALKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_KEYSSERVICE'].methods_by_name['CreateKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002.\"\'/admin/v1/{parent=organizations/*}/keys:\003key'
   _globals['_KEYSSERVICE'].methods_by_name['GetKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['GetKey']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_KEYSSERVICE'].methods_by_name['GetKey']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002)\022\'/admin/v1/{name=organizations/*/keys/*}'
   _globals['_KEYSSERVICE'].methods_by_name['ListKeys']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_KEYSSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002)\022\'/admin/v1/{parent=organizations/*}/keys'
   _globals['_KEYSSERVICE'].methods_by_name['UpdateKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['UpdateKey']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['UpdateKey']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\00222+/admin/v1/{key.name=organizations/*/keys/*}:\003key'
   _globals['_KEYSSERVICE'].methods_by_name['RotateKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['RotateKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['RotateKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005\202\323\344\223\0023\"./admin/v1/{name=organizations/*/keys/*}:rotate:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005\202\323\344\223\0023\"./admin/v1/{name=organizations/*/keys/*}:revoke:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['SuspendKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['SuspendKey']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['SuspendKey']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0024\"//admin/v1/{name=organizations/*/keys/*}:suspend:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['ResumeKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['ResumeKey']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['ResumeKey']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0023\"./admin/v1/{name=organizations/*/keys/*}:resume:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['CheckKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['CheckKey']._serialized_options = b'\242\273\030\004\n\002\007\005'
+  _globals['_KEYSSERVICE'].methods_by_name['CheckKey']._serialized_options = b'\242\273\030\004\n\002\007\005\202\323\344\223\002\031\"\024/admin/v1/keys:check:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['RequestKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['RequestKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['RequestKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005\202\323\344\223\0025\"./admin/v1/{parent=organizations/*}/keyRequests:\003key'
   _globals['_KEYSSERVICE'].methods_by_name['ListKeyRequests']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['ListKeyRequests']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_KEYSSERVICE'].methods_by_name['ListKeyRequests']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\0020\022./admin/v1/{parent=organizations/*}/keyRequests'
   _globals['_KEYSSERVICE'].methods_by_name['ApproveKeyRequest']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['ApproveKeyRequest']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['ApproveKeyRequest']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002;\"6/admin/v1/{name=organizations/*/keyRequests/*}:approve:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['DenyKeyRequest']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['DenyKeyRequest']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_KEYSSERVICE'].methods_by_name['DenyKeyRequest']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0028\"3/admin/v1/{name=organizations/*/keyRequests/*}:deny:\001*'
   _globals['_KEYSSERVICE'].methods_by_name['RevealKey']._loaded_options = None
-  _globals['_KEYSSERVICE'].methods_by_name['RevealKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005'
-  _globals['_KEYSTATE']._serialized_start=5369
-  _globals['_KEYSTATE']._serialized_end=5522
-  _globals['_KEYREQUESTSTATE']._serialized_start=5525
-  _globals['_KEYREQUESTSTATE']._serialized_end=5733
-  _globals['_KEY']._serialized_start=238
-  _globals['_KEY']._serialized_end=1325
-  _globals['_KEY_LABELSENTRY']._serialized_start=1268
-  _globals['_KEY_LABELSENTRY']._serialized_end=1325
-  _globals['_KEYQUOTA']._serialized_start=1328
-  _globals['_KEYQUOTA']._serialized_end=1466
-  _globals['_KEYLIMITS']._serialized_start=1468
-  _globals['_KEYLIMITS']._serialized_end=1547
-  _globals['_KEYROTATION']._serialized_start=1550
-  _globals['_KEYROTATION']._serialized_end=1735
-  _globals['_KEYREQUEST']._serialized_start=1738
-  _globals['_KEYREQUEST']._serialized_end=2205
-  _globals['_CREATEKEYREQUEST']._serialized_start=2208
-  _globals['_CREATEKEYREQUEST']._serialized_end=2357
-  _globals['_CREATEKEYRESPONSE']._serialized_start=2359
-  _globals['_CREATEKEYRESPONSE']._serialized_end=2453
-  _globals['_GETKEYREQUEST']._serialized_start=2455
-  _globals['_GETKEYREQUEST']._serialized_end=2502
-  _globals['_GETKEYRESPONSE']._serialized_start=2504
-  _globals['_GETKEYRESPONSE']._serialized_end=2566
-  _globals['_LISTKEYSREQUEST']._serialized_start=2569
-  _globals['_LISTKEYSREQUEST']._serialized_end=2864
-  _globals['_LISTKEYSRESPONSE']._serialized_start=2866
-  _globals['_LISTKEYSRESPONSE']._serialized_end=2972
-  _globals['_UPDATEKEYREQUEST']._serialized_start=2975
-  _globals['_UPDATEKEYREQUEST']._serialized_end=3116
-  _globals['_UPDATEKEYRESPONSE']._serialized_start=3118
-  _globals['_UPDATEKEYRESPONSE']._serialized_end=3183
-  _globals['_ROTATEKEYREQUEST']._serialized_start=3186
-  _globals['_ROTATEKEYREQUEST']._serialized_end=3376
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=3379
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=3554
-  _globals['_REVOKEKEYREQUEST']._serialized_start=3556
-  _globals['_REVOKEKEYREQUEST']._serialized_end=3640
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=3642
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=3707
-  _globals['_SUSPENDKEYREQUEST']._serialized_start=3709
-  _globals['_SUSPENDKEYREQUEST']._serialized_end=3794
-  _globals['_SUSPENDKEYRESPONSE']._serialized_start=3796
-  _globals['_SUSPENDKEYRESPONSE']._serialized_end=3862
-  _globals['_RESUMEKEYREQUEST']._serialized_start=3864
-  _globals['_RESUMEKEYREQUEST']._serialized_end=3914
-  _globals['_RESUMEKEYRESPONSE']._serialized_start=3916
-  _globals['_RESUMEKEYRESPONSE']._serialized_end=3981
-  _globals['_CHECKKEYREQUEST']._serialized_start=3983
-  _globals['_CHECKKEYREQUEST']._serialized_end=4039
-  _globals['_CHECKKEYRESPONSE']._serialized_start=4041
-  _globals['_CHECKKEYRESPONSE']._serialized_end=4147
-  _globals['_REQUESTKEYREQUEST']._serialized_start=4150
-  _globals['_REQUESTKEYREQUEST']._serialized_end=4300
-  _globals['_REQUESTKEYRESPONSE']._serialized_start=4302
-  _globals['_REQUESTKEYRESPONSE']._serialized_end=4390
-  _globals['_LISTKEYREQUESTSREQUEST']._serialized_start=4393
-  _globals['_LISTKEYREQUESTSREQUEST']._serialized_end=4597
-  _globals['_LISTKEYREQUESTSRESPONSE']._serialized_start=4600
-  _globals['_LISTKEYREQUESTSRESPONSE']._serialized_end=4735
-  _globals['_APPROVEKEYREQUESTREQUEST']._serialized_start=4738
-  _globals['_APPROVEKEYREQUESTREQUEST']._serialized_end=4905
-  _globals['_APPROVEKEYREQUESTRESPONSE']._serialized_start=4907
-  _globals['_APPROVEKEYREQUESTRESPONSE']._serialized_end=5002
-  _globals['_DENYKEYREQUESTREQUEST']._serialized_start=5004
-  _globals['_DENYKEYREQUESTREQUEST']._serialized_end=5124
-  _globals['_DENYKEYREQUESTRESPONSE']._serialized_start=5126
-  _globals['_DENYKEYREQUESTRESPONSE']._serialized_end=5218
-  _globals['_REVEALKEYREQUEST']._serialized_start=5220
-  _globals['_REVEALKEYREQUEST']._serialized_end=5270
-  _globals['_REVEALKEYRESPONSE']._serialized_start=5272
-  _globals['_REVEALKEYRESPONSE']._serialized_end=5366
-  _globals['_KEYSSERVICE']._serialized_start=5736
-  _globals['_KEYSSERVICE']._serialized_end=7292
+  _globals['_KEYSSERVICE'].methods_by_name['RevealKey']._serialized_options = b'\242\273\030\005\n\003\003\004\005\202\323\344\223\002:\"5/admin/v1/{name=organizations/*/keyRequests/*}:reveal:\001*'
+  _globals['_KEYSTATE']._serialized_start=5399
+  _globals['_KEYSTATE']._serialized_end=5552
+  _globals['_KEYREQUESTSTATE']._serialized_start=5555
+  _globals['_KEYREQUESTSTATE']._serialized_end=5763
+  _globals['_KEY']._serialized_start=268
+  _globals['_KEY']._serialized_end=1355
+  _globals['_KEY_LABELSENTRY']._serialized_start=1298
+  _globals['_KEY_LABELSENTRY']._serialized_end=1355
+  _globals['_KEYQUOTA']._serialized_start=1358
+  _globals['_KEYQUOTA']._serialized_end=1496
+  _globals['_KEYLIMITS']._serialized_start=1498
+  _globals['_KEYLIMITS']._serialized_end=1577
+  _globals['_KEYROTATION']._serialized_start=1580
+  _globals['_KEYROTATION']._serialized_end=1765
+  _globals['_KEYREQUEST']._serialized_start=1768
+  _globals['_KEYREQUEST']._serialized_end=2235
+  _globals['_CREATEKEYREQUEST']._serialized_start=2238
+  _globals['_CREATEKEYREQUEST']._serialized_end=2387
+  _globals['_CREATEKEYRESPONSE']._serialized_start=2389
+  _globals['_CREATEKEYRESPONSE']._serialized_end=2483
+  _globals['_GETKEYREQUEST']._serialized_start=2485
+  _globals['_GETKEYREQUEST']._serialized_end=2532
+  _globals['_GETKEYRESPONSE']._serialized_start=2534
+  _globals['_GETKEYRESPONSE']._serialized_end=2596
+  _globals['_LISTKEYSREQUEST']._serialized_start=2599
+  _globals['_LISTKEYSREQUEST']._serialized_end=2894
+  _globals['_LISTKEYSRESPONSE']._serialized_start=2896
+  _globals['_LISTKEYSRESPONSE']._serialized_end=3002
+  _globals['_UPDATEKEYREQUEST']._serialized_start=3005
+  _globals['_UPDATEKEYREQUEST']._serialized_end=3146
+  _globals['_UPDATEKEYRESPONSE']._serialized_start=3148
+  _globals['_UPDATEKEYRESPONSE']._serialized_end=3213
+  _globals['_ROTATEKEYREQUEST']._serialized_start=3216
+  _globals['_ROTATEKEYREQUEST']._serialized_end=3406
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=3409
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=3584
+  _globals['_REVOKEKEYREQUEST']._serialized_start=3586
+  _globals['_REVOKEKEYREQUEST']._serialized_end=3670
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=3672
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=3737
+  _globals['_SUSPENDKEYREQUEST']._serialized_start=3739
+  _globals['_SUSPENDKEYREQUEST']._serialized_end=3824
+  _globals['_SUSPENDKEYRESPONSE']._serialized_start=3826
+  _globals['_SUSPENDKEYRESPONSE']._serialized_end=3892
+  _globals['_RESUMEKEYREQUEST']._serialized_start=3894
+  _globals['_RESUMEKEYREQUEST']._serialized_end=3944
+  _globals['_RESUMEKEYRESPONSE']._serialized_start=3946
+  _globals['_RESUMEKEYRESPONSE']._serialized_end=4011
+  _globals['_CHECKKEYREQUEST']._serialized_start=4013
+  _globals['_CHECKKEYREQUEST']._serialized_end=4069
+  _globals['_CHECKKEYRESPONSE']._serialized_start=4071
+  _globals['_CHECKKEYRESPONSE']._serialized_end=4177
+  _globals['_REQUESTKEYREQUEST']._serialized_start=4180
+  _globals['_REQUESTKEYREQUEST']._serialized_end=4330
+  _globals['_REQUESTKEYRESPONSE']._serialized_start=4332
+  _globals['_REQUESTKEYRESPONSE']._serialized_end=4420
+  _globals['_LISTKEYREQUESTSREQUEST']._serialized_start=4423
+  _globals['_LISTKEYREQUESTSREQUEST']._serialized_end=4627
+  _globals['_LISTKEYREQUESTSRESPONSE']._serialized_start=4630
+  _globals['_LISTKEYREQUESTSRESPONSE']._serialized_end=4765
+  _globals['_APPROVEKEYREQUESTREQUEST']._serialized_start=4768
+  _globals['_APPROVEKEYREQUESTREQUEST']._serialized_end=4935
+  _globals['_APPROVEKEYREQUESTRESPONSE']._serialized_start=4937
+  _globals['_APPROVEKEYREQUESTRESPONSE']._serialized_end=5032
+  _globals['_DENYKEYREQUESTREQUEST']._serialized_start=5034
+  _globals['_DENYKEYREQUESTREQUEST']._serialized_end=5154
+  _globals['_DENYKEYREQUESTRESPONSE']._serialized_start=5156
+  _globals['_DENYKEYREQUESTRESPONSE']._serialized_end=5248
+  _globals['_REVEALKEYREQUEST']._serialized_start=5250
+  _globals['_REVEALKEYREQUEST']._serialized_end=5300
+  _globals['_REVEALKEYRESPONSE']._serialized_start=5302
+  _globals['_REVEALKEYRESPONSE']._serialized_end=5396
+  _globals['_KEYSSERVICE']._serialized_start=5766
+  _globals['_KEYSSERVICE']._serialized_end=8101
 # @@protoc_insertion_point(module_scope)

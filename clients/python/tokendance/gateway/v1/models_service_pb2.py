@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -29,7 +30,7 @@ from tokendance.gateway.v1 import access_pb2 as tokendance_dot_gateway_dot_v1_do
 from tokendance.gateway.v1 import completion_pb2 as tokendance_dot_gateway_dot_v1_dot_completion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tokendance/gateway/v1/models_service.proto\x12\x15tokendance.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\x1a&tokendance/gateway/v1/completion.proto\"\xca\x06\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n\x07\x61liases\x18\x03 \x03(\tR\x07\x61liases\x12!\n\x0c\x64isplay_name\x18\x04 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12*\n\x0e\x63ontext_window\x18\x06 \x01(\x03H\x00R\rcontextWindow\x88\x01\x01\x12/\n\x11max_output_tokens\x18\x07 \x01(\x03H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12J\n\x10input_modalities\x18\x08 \x03(\x0e\x32\x1f.tokendance.gateway.v1.ModalityR\x0finputModalities\x12L\n\x11output_modalities\x18\t \x03(\x0e\x32\x1f.tokendance.gateway.v1.ModalityR\x10outputModalities\x12J\n\x0c\x63\x61pabilities\x18\n \x03(\x0e\x32&.tokendance.gateway.v1.ModelCapabilityR\x0c\x63\x61pabilities\x12\x31\n\x14supported_parameters\x18\x0b \x03(\tR\x13supportedParameters\x12+\n\x11\x61vailability_note\x18\x0c \x01(\tR\x10\x61vailabilityNote\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x41\n\x0e\x64\x65precate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rdeprecateTime\x12\x1c\n\tsuccessor\x18\x0f \x01(\tR\tsuccessor\x12\x39\n\x06prices\x18\x10 \x03(\x0b\x32!.tokendance.gateway.v1.ModelPriceR\x06prices\x12\x19\n\x08owned_by\x18\x11 \x01(\tR\x07ownedByB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokens\"\xf8\x01\n\nModelPrice\x12\x14\n\x05\x63lass\x18\x01 \x01(\tR\x05\x63lass\x12,\n\x12micros_per_million\x18\x02 \x01(\x03R\x10microsPerMillion\x12\x12\n\x04unit\x18\x03 \x01(\tR\x04unit\x12,\n\x12\x66rom_prompt_tokens\x18\x04 \x01(\x03R\x10\x66romPromptTokens\x12!\n\x0cservice_tier\x18\x05 \x01(\tR\x0bserviceTier\x12\x41\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\reffectiveTime\"\xc8\x02\n\x0bModelConfig\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x05model\x12\x34\n\x06routes\x18\x02 \x03(\x0b\x32\x1c.tokendance.gateway.v1.RouteR\x06routes\x12\x46\n\nvisibility\x18\x03 \x01(\x0e\x32&.tokendance.gateway.v1.ModelVisibilityR\nvisibility\x12$\n\rorganizations\x18\x04 \x03(\tR\rorganizations\x12\'\n\x0f\x66\x61llback_models\x18\x05 \x03(\tR\x0e\x66\x61llbackModels\x12\x1b\n\x04\x65tag\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\x1b\n\tread_only\x18\x07 \x01(\x08R\x08readOnly\"\xa4\x04\n\x05Route\x12&\n\x08provider\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x08provider\x12\x31\n\x0eupstream_model\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\rupstreamModel\x12\x1f\n\x06weight\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x06weight\x12\x1a\n\x08priority\x18\x04 \x01(\x05R\x08priority\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x36\n\x17\x64\x65\x66\x61ult_parameters_json\x18\x06 \x01(\tR\x15\x64\x65\x66\x61ultParametersJson\x12\x34\n\x16\x66orced_parameters_json\x18\x07 \x01(\tR\x14\x66orcedParametersJson\x12;\n\x17max_concurrent_requests\x18\x08 \x01(\x05H\x00R\x15maxConcurrentRequests\x88\x01\x01\x12:\n\x17max_requests_per_minute\x18\t \x01(\x03H\x01R\x14maxRequestsPerMinute\x88\x01\x01\x12\x36\n\x15max_tokens_per_minute\x18\n \x01(\x03H\x02R\x12maxTokensPerMinute\x88\x01\x01\x42\x1a\n\x18_max_concurrent_requestsB\x1a\n\x18_max_requests_per_minuteB\x18\n\x16_max_tokens_per_minute\"\xa0\x06\n\x08Provider\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12*\n\x0cpublic_label\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0bpublicLabel\x12\x1b\n\x04kind\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x04kind\x12#\n\x08\x62\x61se_url\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x07\x62\x61seUrl\x12;\n\x14\x63redential_reference\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x13\x63redentialReference\x12+\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80@R\ncredential\x12%\n\x0ehas_credential\x18\x07 \x01(\x08R\rhasCredential\x12\"\n\x0c\x63\x61pabilities\x18\x08 \x03(\tR\x0c\x63\x61pabilities\x12V\n\rextra_headers\x18\t \x03(\x0b\x32\x31.tokendance.gateway.v1.Provider.ExtraHeadersEntryR\x0c\x65xtraHeaders\x12\x1b\n\tproxy_url\x18\n \x01(\tR\x08proxyUrl\x12\"\n\rca_bundle_pem\x18\x0b \x01(\tR\x0b\x63\x61\x42undlePem\x12\x42\n\x0f\x63onnect_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0e\x63onnectTimeout\x12G\n\x12\x66irst_byte_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationR\x10\x66irstByteTimeout\x12<\n\x0cidle_timeout\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\x12\x1b\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\x1b\n\tread_only\x18\x10 \x01(\x08R\x08readOnly\x1a?\n\x11\x45xtraHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"e\n\x11ListModelsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"r\n\x12ListModelsResponse\x12\x34\n\x06models\x18\x01 \x03(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x0fGetModelRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xac\x02R\x04name\"F\n\x10GetModelResponse\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x05model\"k\n\x17ListModelConfigsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\xb4\x01\n\x18ListModelConfigsResponse\x12G\n\rmodel_configs\x18\x01 \x03(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0cmodelConfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\'\n\x0f\x63\x61talog_version\x18\x03 \x01(\x03R\x0e\x63\x61talogVersion\"\x8c\x01\n\x12\x43reateModelRequest\x12M\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigB\x06\xbaH\x03\xc8\x01\x01R\x0bmodelConfig\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\\\n\x13\x43reateModelResponse\x12\x45\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0bmodelConfig\"\xa8\x01\n\x12UpdateModelRequest\x12M\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigB\x06\xbaH\x03\xc8\x01\x01R\x0bmodelConfig\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"\\\n\x13UpdateModelResponse\x12\x45\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0bmodelConfig\"Q\n\x12\x44\x65leteModelRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xac\x02R\x04name\x12\x1b\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x15\n\x13\x44\x65leteModelResponse\"h\n\x14ListProvidersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"~\n\x15ListProvidersResponse\x12=\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\tproviders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"4\n\x12GetProviderRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"R\n\x13GetProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"\x85\x01\n\x15\x43reateProviderRequest\x12\x43\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderB\x06\xbaH\x03\xc8\x01\x01R\x08provider\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"U\n\x16\x43reateProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"\xa1\x01\n\x15UpdateProviderRequest\x12\x43\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderB\x06\xbaH\x03\xc8\x01\x01R\x08provider\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"U\n\x16UpdateProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"T\n\x15\x44\x65leteProviderRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1b\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x18\n\x16\x44\x65leteProviderResponse\"?\n\x15\x44iscoverModelsRequest\x12&\n\x08provider\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x08provider\"A\n\x16\x44iscoverModelsResponse\x12\'\n\x0fupstream_models\x18\x01 \x03(\tR\x0eupstreamModels*\x93\x01\n\x0fModelVisibility\x12 \n\x1cMODEL_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_VISIBILITY_PUBLIC\x10\x01\x12\x1d\n\x19MODEL_VISIBILITY_INTERNAL\x10\x02\x12\"\n\x1eMODEL_VISIBILITY_ORGANIZATIONS\x10\x03*\xda\x01\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12 \n\x1cMODEL_CAPABILITY_COMPLETIONS\x10\x01\x12\x1f\n\x1bMODEL_CAPABILITY_EMBEDDINGS\x10\x02\x12\x1a\n\x16MODEL_CAPABILITY_TOOLS\x10\x03\x12&\n\"MODEL_CAPABILITY_STRUCTURED_OUTPUT\x10\x04\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x05\x32\xff\n\n\rModelsService\x12p\n\nListModels\x12(.tokendance.gateway.v1.ListModelsRequest\x1a).tokendance.gateway.v1.ListModelsResponse\"\r\xa2\xbb\x18\t\n\x05\x02\x03\x04\x05\x06\x10\x01\x12j\n\x08GetModel\x12&.tokendance.gateway.v1.GetModelRequest\x1a\'.tokendance.gateway.v1.GetModelResponse\"\r\xa2\xbb\x18\t\n\x05\x02\x03\x04\x05\x06\x10\x01\x12}\n\x10ListModelConfigs\x12..tokendance.gateway.v1.ListModelConfigsRequest\x1a/.tokendance.gateway.v1.ListModelConfigsResponse\"\x08\xa2\xbb\x18\x04\n\x02\x05\x06\x12m\n\x0b\x43reateModel\x12).tokendance.gateway.v1.CreateModelRequest\x1a*.tokendance.gateway.v1.CreateModelResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12m\n\x0bUpdateModel\x12).tokendance.gateway.v1.UpdateModelRequest\x1a*.tokendance.gateway.v1.UpdateModelResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12m\n\x0b\x44\x65leteModel\x12).tokendance.gateway.v1.DeleteModelRequest\x1a*.tokendance.gateway.v1.DeleteModelResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12t\n\rListProviders\x12+.tokendance.gateway.v1.ListProvidersRequest\x1a,.tokendance.gateway.v1.ListProvidersResponse\"\x08\xa2\xbb\x18\x04\n\x02\x05\x06\x12n\n\x0bGetProvider\x12).tokendance.gateway.v1.GetProviderRequest\x1a*.tokendance.gateway.v1.GetProviderResponse\"\x08\xa2\xbb\x18\x04\n\x02\x05\x06\x12v\n\x0e\x43reateProvider\x12,.tokendance.gateway.v1.CreateProviderRequest\x1a-.tokendance.gateway.v1.CreateProviderResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12v\n\x0eUpdateProvider\x12,.tokendance.gateway.v1.UpdateProviderRequest\x1a-.tokendance.gateway.v1.UpdateProviderResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12v\n\x0e\x44\x65leteProvider\x12,.tokendance.gateway.v1.DeleteProviderRequest\x1a-.tokendance.gateway.v1.DeleteProviderResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12v\n\x0e\x44iscoverModels\x12,.tokendance.gateway.v1.DiscoverModelsRequest\x1a-.tokendance.gateway.v1.DiscoverModelsResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tokendance/gateway/v1/models_service.proto\x12\x15tokendance.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\x1a&tokendance/gateway/v1/completion.proto\"\xca\x06\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n\x07\x61liases\x18\x03 \x03(\tR\x07\x61liases\x12!\n\x0c\x64isplay_name\x18\x04 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12*\n\x0e\x63ontext_window\x18\x06 \x01(\x03H\x00R\rcontextWindow\x88\x01\x01\x12/\n\x11max_output_tokens\x18\x07 \x01(\x03H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12J\n\x10input_modalities\x18\x08 \x03(\x0e\x32\x1f.tokendance.gateway.v1.ModalityR\x0finputModalities\x12L\n\x11output_modalities\x18\t \x03(\x0e\x32\x1f.tokendance.gateway.v1.ModalityR\x10outputModalities\x12J\n\x0c\x63\x61pabilities\x18\n \x03(\x0e\x32&.tokendance.gateway.v1.ModelCapabilityR\x0c\x63\x61pabilities\x12\x31\n\x14supported_parameters\x18\x0b \x03(\tR\x13supportedParameters\x12+\n\x11\x61vailability_note\x18\x0c \x01(\tR\x10\x61vailabilityNote\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x41\n\x0e\x64\x65precate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rdeprecateTime\x12\x1c\n\tsuccessor\x18\x0f \x01(\tR\tsuccessor\x12\x39\n\x06prices\x18\x10 \x03(\x0b\x32!.tokendance.gateway.v1.ModelPriceR\x06prices\x12\x19\n\x08owned_by\x18\x11 \x01(\tR\x07ownedByB\x11\n\x0f_context_windowB\x14\n\x12_max_output_tokens\"\xf8\x01\n\nModelPrice\x12\x14\n\x05\x63lass\x18\x01 \x01(\tR\x05\x63lass\x12,\n\x12micros_per_million\x18\x02 \x01(\x03R\x10microsPerMillion\x12\x12\n\x04unit\x18\x03 \x01(\tR\x04unit\x12,\n\x12\x66rom_prompt_tokens\x18\x04 \x01(\x03R\x10\x66romPromptTokens\x12!\n\x0cservice_tier\x18\x05 \x01(\tR\x0bserviceTier\x12\x41\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\reffectiveTime\"\xc8\x02\n\x0bModelConfig\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x05model\x12\x34\n\x06routes\x18\x02 \x03(\x0b\x32\x1c.tokendance.gateway.v1.RouteR\x06routes\x12\x46\n\nvisibility\x18\x03 \x01(\x0e\x32&.tokendance.gateway.v1.ModelVisibilityR\nvisibility\x12$\n\rorganizations\x18\x04 \x03(\tR\rorganizations\x12\'\n\x0f\x66\x61llback_models\x18\x05 \x03(\tR\x0e\x66\x61llbackModels\x12\x1b\n\x04\x65tag\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\x1b\n\tread_only\x18\x07 \x01(\x08R\x08readOnly\"\xa4\x04\n\x05Route\x12&\n\x08provider\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x08provider\x12\x31\n\x0eupstream_model\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\rupstreamModel\x12\x1f\n\x06weight\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x06weight\x12\x1a\n\x08priority\x18\x04 \x01(\x05R\x08priority\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x36\n\x17\x64\x65\x66\x61ult_parameters_json\x18\x06 \x01(\tR\x15\x64\x65\x66\x61ultParametersJson\x12\x34\n\x16\x66orced_parameters_json\x18\x07 \x01(\tR\x14\x66orcedParametersJson\x12;\n\x17max_concurrent_requests\x18\x08 \x01(\x05H\x00R\x15maxConcurrentRequests\x88\x01\x01\x12:\n\x17max_requests_per_minute\x18\t \x01(\x03H\x01R\x14maxRequestsPerMinute\x88\x01\x01\x12\x36\n\x15max_tokens_per_minute\x18\n \x01(\x03H\x02R\x12maxTokensPerMinute\x88\x01\x01\x42\x1a\n\x18_max_concurrent_requestsB\x1a\n\x18_max_requests_per_minuteB\x18\n\x16_max_tokens_per_minute\"\xa0\x06\n\x08Provider\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12*\n\x0cpublic_label\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0bpublicLabel\x12\x1b\n\x04kind\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x04kind\x12#\n\x08\x62\x61se_url\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x07\x62\x61seUrl\x12;\n\x14\x63redential_reference\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\x13\x63redentialReference\x12+\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80@R\ncredential\x12%\n\x0ehas_credential\x18\x07 \x01(\x08R\rhasCredential\x12\"\n\x0c\x63\x61pabilities\x18\x08 \x03(\tR\x0c\x63\x61pabilities\x12V\n\rextra_headers\x18\t \x03(\x0b\x32\x31.tokendance.gateway.v1.Provider.ExtraHeadersEntryR\x0c\x65xtraHeaders\x12\x1b\n\tproxy_url\x18\n \x01(\tR\x08proxyUrl\x12\"\n\rca_bundle_pem\x18\x0b \x01(\tR\x0b\x63\x61\x42undlePem\x12\x42\n\x0f\x63onnect_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0e\x63onnectTimeout\x12G\n\x12\x66irst_byte_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationR\x10\x66irstByteTimeout\x12<\n\x0cidle_timeout\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\x12\x1b\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12\x1b\n\tread_only\x18\x10 \x01(\x08R\x08readOnly\x1a?\n\x11\x45xtraHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"e\n\x11ListModelsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"r\n\x12ListModelsResponse\x12\x34\n\x06models\x18\x01 \x03(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x0fGetModelRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xac\x02R\x04name\"F\n\x10GetModelResponse\x12\x32\n\x05model\x18\x01 \x01(\x0b\x32\x1c.tokendance.gateway.v1.ModelR\x05model\"k\n\x17ListModelConfigsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\xb4\x01\n\x18ListModelConfigsResponse\x12G\n\rmodel_configs\x18\x01 \x03(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0cmodelConfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\'\n\x0f\x63\x61talog_version\x18\x03 \x01(\x03R\x0e\x63\x61talogVersion\"\x8c\x01\n\x12\x43reateModelRequest\x12M\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigB\x06\xbaH\x03\xc8\x01\x01R\x0bmodelConfig\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\\\n\x13\x43reateModelResponse\x12\x45\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0bmodelConfig\"\xa8\x01\n\x12UpdateModelRequest\x12M\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigB\x06\xbaH\x03\xc8\x01\x01R\x0bmodelConfig\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"\\\n\x13UpdateModelResponse\x12\x45\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.ModelConfigR\x0bmodelConfig\"Q\n\x12\x44\x65leteModelRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xac\x02R\x04name\x12\x1b\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x15\n\x13\x44\x65leteModelResponse\"h\n\x14ListProvidersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"~\n\x15ListProvidersResponse\x12=\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\tproviders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"4\n\x12GetProviderRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"R\n\x13GetProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"\x85\x01\n\x15\x43reateProviderRequest\x12\x43\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderB\x06\xbaH\x03\xc8\x01\x01R\x08provider\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"U\n\x16\x43reateProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"\xa1\x01\n\x15UpdateProviderRequest\x12\x43\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderB\x06\xbaH\x03\xc8\x01\x01R\x08provider\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"U\n\x16UpdateProviderResponse\x12;\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.tokendance.gateway.v1.ProviderR\x08provider\"T\n\x15\x44\x65leteProviderRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1b\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\x18\n\x16\x44\x65leteProviderResponse\"?\n\x15\x44iscoverModelsRequest\x12&\n\x08provider\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x08provider\"A\n\x16\x44iscoverModelsResponse\x12\'\n\x0fupstream_models\x18\x01 \x03(\tR\x0eupstreamModels*\x93\x01\n\x0fModelVisibility\x12 \n\x1cMODEL_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_VISIBILITY_PUBLIC\x10\x01\x12\x1d\n\x19MODEL_VISIBILITY_INTERNAL\x10\x02\x12\"\n\x1eMODEL_VISIBILITY_ORGANIZATIONS\x10\x03*\xda\x01\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12 \n\x1cMODEL_CAPABILITY_COMPLETIONS\x10\x01\x12\x1f\n\x1bMODEL_CAPABILITY_EMBEDDINGS\x10\x02\x12\x1a\n\x16MODEL_CAPABILITY_TOOLS\x10\x03\x12&\n\"MODEL_CAPABILITY_STRUCTURED_OUTPUT\x10\x04\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x05\x32\x9c\x0e\n\rModelsService\x12p\n\nListModels\x12(.tokendance.gateway.v1.ListModelsRequest\x1a).tokendance.gateway.v1.ListModelsResponse\"\r\xa2\xbb\x18\t\n\x05\x02\x03\x04\x05\x06\x10\x01\x12j\n\x08GetModel\x12&.tokendance.gateway.v1.GetModelRequest\x1a\'.tokendance.gateway.v1.GetModelResponse\"\r\xa2\xbb\x18\t\n\x05\x02\x03\x04\x05\x06\x10\x01\x12\x95\x01\n\x10ListModelConfigs\x12..tokendance.gateway.v1.ListModelConfigsRequest\x1a/.tokendance.gateway.v1.ListModelConfigsResponse\" \xa2\xbb\x18\x04\n\x02\x05\x06\x82\xd3\xe4\x93\x02\x12\x12\x10/admin/v1/models\x12\x93\x01\n\x0b\x43reateModel\x12).tokendance.gateway.v1.CreateModelRequest\x1a*.tokendance.gateway.v1.CreateModelResponse\"-\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02 \"\x10/admin/v1/models:\x0cmodel_config\x12\xaa\x01\n\x0bUpdateModel\x12).tokendance.gateway.v1.UpdateModelRequest\x1a*.tokendance.gateway.v1.UpdateModelResponse\"D\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x37\x32\'/admin/v1/{model_config.name=models/**}:\x0cmodel_config\x12\x8f\x01\n\x0b\x44\x65leteModel\x12).tokendance.gateway.v1.DeleteModelRequest\x1a*.tokendance.gateway.v1.DeleteModelResponse\")\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x1c*\x1a/admin/v1/{name=models/**}\x12\x8f\x01\n\rListProviders\x12+.tokendance.gateway.v1.ListProvidersRequest\x1a,.tokendance.gateway.v1.ListProvidersResponse\"#\xa2\xbb\x18\x04\n\x02\x05\x06\x82\xd3\xe4\x93\x02\x15\x12\x13/admin/v1/providers\x12\x92\x01\n\x0bGetProvider\x12).tokendance.gateway.v1.GetProviderRequest\x1a*.tokendance.gateway.v1.GetProviderResponse\",\xa2\xbb\x18\x04\n\x02\x05\x06\x82\xd3\xe4\x93\x02\x1e\x12\x1c/admin/v1/{name=providers/*}\x12\x9b\x01\n\x0e\x43reateProvider\x12,.tokendance.gateway.v1.CreateProviderRequest\x1a-.tokendance.gateway.v1.CreateProviderResponse\",\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x1f\"\x13/admin/v1/providers:\x08provider\x12\xad\x01\n\x0eUpdateProvider\x12,.tokendance.gateway.v1.UpdateProviderRequest\x1a-.tokendance.gateway.v1.UpdateProviderResponse\">\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x31\x32%/admin/v1/{provider.name=providers/*}:\x08provider\x12\x9a\x01\n\x0e\x44\x65leteProvider\x12,.tokendance.gateway.v1.DeleteProviderRequest\x1a-.tokendance.gateway.v1.DeleteProviderResponse\"+\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x1e*\x1c/admin/v1/{name=providers/*}\x12\xad\x01\n\x0e\x44iscoverModels\x12,.tokendance.gateway.v1.DiscoverModelsRequest\x1a-.tokendance.gateway.v1.DiscoverModelsResponse\">\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\x31\x12//admin/v1/{provider=providers/*}/upstreamModelsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -105,89 +106,89 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSSERVICE'].methods_by_name['GetModel']._serialized_options = b'\242\273\030\t\n\005\002\003\004\005\006\020\001'
   _globals['_MODELSSERVICE'].methods_by_name['ListModelConfigs']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['ListModelConfigs']._serialized_options = b'\242\273\030\004\n\002\005\006'
+  _globals['_MODELSSERVICE'].methods_by_name['ListModelConfigs']._serialized_options = b'\242\273\030\004\n\002\005\006\202\323\344\223\002\022\022\020/admin/v1/models'
   _globals['_MODELSSERVICE'].methods_by_name['CreateModel']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002 \"\020/admin/v1/models:\014model_config'
   _globals['_MODELSSERVICE'].methods_by_name['UpdateModel']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['UpdateModel']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['UpdateModel']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\00272\'/admin/v1/{model_config.name=models/**}:\014model_config'
   _globals['_MODELSSERVICE'].methods_by_name['DeleteModel']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002\034*\032/admin/v1/{name=models/**}'
   _globals['_MODELSSERVICE'].methods_by_name['ListProviders']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\242\273\030\004\n\002\005\006'
+  _globals['_MODELSSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\242\273\030\004\n\002\005\006\202\323\344\223\002\025\022\023/admin/v1/providers'
   _globals['_MODELSSERVICE'].methods_by_name['GetProvider']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['GetProvider']._serialized_options = b'\242\273\030\004\n\002\005\006'
+  _globals['_MODELSSERVICE'].methods_by_name['GetProvider']._serialized_options = b'\242\273\030\004\n\002\005\006\202\323\344\223\002\036\022\034/admin/v1/{name=providers/*}'
   _globals['_MODELSSERVICE'].methods_by_name['CreateProvider']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['CreateProvider']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['CreateProvider']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002\037\"\023/admin/v1/providers:\010provider'
   _globals['_MODELSSERVICE'].methods_by_name['UpdateProvider']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['UpdateProvider']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['UpdateProvider']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\00212%/admin/v1/{provider.name=providers/*}:\010provider'
   _globals['_MODELSSERVICE'].methods_by_name['DeleteProvider']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['DeleteProvider']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_MODELSSERVICE'].methods_by_name['DeleteProvider']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002\036*\034/admin/v1/{name=providers/*}'
   _globals['_MODELSSERVICE'].methods_by_name['DiscoverModels']._loaded_options = None
-  _globals['_MODELSSERVICE'].methods_by_name['DiscoverModels']._serialized_options = b'\242\273\030\003\n\001\005'
-  _globals['_MODELVISIBILITY']._serialized_start=5358
-  _globals['_MODELVISIBILITY']._serialized_end=5505
-  _globals['_MODELCAPABILITY']._serialized_start=5508
-  _globals['_MODELCAPABILITY']._serialized_end=5726
-  _globals['_MODEL']._serialized_start=245
-  _globals['_MODEL']._serialized_end=1087
-  _globals['_MODELPRICE']._serialized_start=1090
-  _globals['_MODELPRICE']._serialized_end=1338
-  _globals['_MODELCONFIG']._serialized_start=1341
-  _globals['_MODELCONFIG']._serialized_end=1669
-  _globals['_ROUTE']._serialized_start=1672
-  _globals['_ROUTE']._serialized_end=2220
-  _globals['_PROVIDER']._serialized_start=2223
-  _globals['_PROVIDER']._serialized_end=3023
-  _globals['_PROVIDER_EXTRAHEADERSENTRY']._serialized_start=2960
-  _globals['_PROVIDER_EXTRAHEADERSENTRY']._serialized_end=3023
-  _globals['_LISTMODELSREQUEST']._serialized_start=3025
-  _globals['_LISTMODELSREQUEST']._serialized_end=3126
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3128
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3242
-  _globals['_GETMODELREQUEST']._serialized_start=3244
-  _globals['_GETMODELREQUEST']._serialized_end=3293
-  _globals['_GETMODELRESPONSE']._serialized_start=3295
-  _globals['_GETMODELRESPONSE']._serialized_end=3365
-  _globals['_LISTMODELCONFIGSREQUEST']._serialized_start=3367
-  _globals['_LISTMODELCONFIGSREQUEST']._serialized_end=3474
-  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_start=3477
-  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_end=3657
-  _globals['_CREATEMODELREQUEST']._serialized_start=3660
-  _globals['_CREATEMODELREQUEST']._serialized_end=3800
-  _globals['_CREATEMODELRESPONSE']._serialized_start=3802
-  _globals['_CREATEMODELRESPONSE']._serialized_end=3894
-  _globals['_UPDATEMODELREQUEST']._serialized_start=3897
-  _globals['_UPDATEMODELREQUEST']._serialized_end=4065
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=4067
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=4159
-  _globals['_DELETEMODELREQUEST']._serialized_start=4161
-  _globals['_DELETEMODELREQUEST']._serialized_end=4242
-  _globals['_DELETEMODELRESPONSE']._serialized_start=4244
-  _globals['_DELETEMODELRESPONSE']._serialized_end=4265
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=4267
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=4371
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=4373
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=4499
-  _globals['_GETPROVIDERREQUEST']._serialized_start=4501
-  _globals['_GETPROVIDERREQUEST']._serialized_end=4553
-  _globals['_GETPROVIDERRESPONSE']._serialized_start=4555
-  _globals['_GETPROVIDERRESPONSE']._serialized_end=4637
-  _globals['_CREATEPROVIDERREQUEST']._serialized_start=4640
-  _globals['_CREATEPROVIDERREQUEST']._serialized_end=4773
-  _globals['_CREATEPROVIDERRESPONSE']._serialized_start=4775
-  _globals['_CREATEPROVIDERRESPONSE']._serialized_end=4860
-  _globals['_UPDATEPROVIDERREQUEST']._serialized_start=4863
-  _globals['_UPDATEPROVIDERREQUEST']._serialized_end=5024
-  _globals['_UPDATEPROVIDERRESPONSE']._serialized_start=5026
-  _globals['_UPDATEPROVIDERRESPONSE']._serialized_end=5111
-  _globals['_DELETEPROVIDERREQUEST']._serialized_start=5113
-  _globals['_DELETEPROVIDERREQUEST']._serialized_end=5197
-  _globals['_DELETEPROVIDERRESPONSE']._serialized_start=5199
-  _globals['_DELETEPROVIDERRESPONSE']._serialized_end=5223
-  _globals['_DISCOVERMODELSREQUEST']._serialized_start=5225
-  _globals['_DISCOVERMODELSREQUEST']._serialized_end=5288
-  _globals['_DISCOVERMODELSRESPONSE']._serialized_start=5290
-  _globals['_DISCOVERMODELSRESPONSE']._serialized_end=5355
-  _globals['_MODELSSERVICE']._serialized_start=5729
-  _globals['_MODELSSERVICE']._serialized_end=7136
+  _globals['_MODELSSERVICE'].methods_by_name['DiscoverModels']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\0021\022//admin/v1/{provider=providers/*}/upstreamModels'
+  _globals['_MODELVISIBILITY']._serialized_start=5388
+  _globals['_MODELVISIBILITY']._serialized_end=5535
+  _globals['_MODELCAPABILITY']._serialized_start=5538
+  _globals['_MODELCAPABILITY']._serialized_end=5756
+  _globals['_MODEL']._serialized_start=275
+  _globals['_MODEL']._serialized_end=1117
+  _globals['_MODELPRICE']._serialized_start=1120
+  _globals['_MODELPRICE']._serialized_end=1368
+  _globals['_MODELCONFIG']._serialized_start=1371
+  _globals['_MODELCONFIG']._serialized_end=1699
+  _globals['_ROUTE']._serialized_start=1702
+  _globals['_ROUTE']._serialized_end=2250
+  _globals['_PROVIDER']._serialized_start=2253
+  _globals['_PROVIDER']._serialized_end=3053
+  _globals['_PROVIDER_EXTRAHEADERSENTRY']._serialized_start=2990
+  _globals['_PROVIDER_EXTRAHEADERSENTRY']._serialized_end=3053
+  _globals['_LISTMODELSREQUEST']._serialized_start=3055
+  _globals['_LISTMODELSREQUEST']._serialized_end=3156
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3158
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3272
+  _globals['_GETMODELREQUEST']._serialized_start=3274
+  _globals['_GETMODELREQUEST']._serialized_end=3323
+  _globals['_GETMODELRESPONSE']._serialized_start=3325
+  _globals['_GETMODELRESPONSE']._serialized_end=3395
+  _globals['_LISTMODELCONFIGSREQUEST']._serialized_start=3397
+  _globals['_LISTMODELCONFIGSREQUEST']._serialized_end=3504
+  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_start=3507
+  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_end=3687
+  _globals['_CREATEMODELREQUEST']._serialized_start=3690
+  _globals['_CREATEMODELREQUEST']._serialized_end=3830
+  _globals['_CREATEMODELRESPONSE']._serialized_start=3832
+  _globals['_CREATEMODELRESPONSE']._serialized_end=3924
+  _globals['_UPDATEMODELREQUEST']._serialized_start=3927
+  _globals['_UPDATEMODELREQUEST']._serialized_end=4095
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=4097
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=4189
+  _globals['_DELETEMODELREQUEST']._serialized_start=4191
+  _globals['_DELETEMODELREQUEST']._serialized_end=4272
+  _globals['_DELETEMODELRESPONSE']._serialized_start=4274
+  _globals['_DELETEMODELRESPONSE']._serialized_end=4295
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=4297
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=4401
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=4403
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=4529
+  _globals['_GETPROVIDERREQUEST']._serialized_start=4531
+  _globals['_GETPROVIDERREQUEST']._serialized_end=4583
+  _globals['_GETPROVIDERRESPONSE']._serialized_start=4585
+  _globals['_GETPROVIDERRESPONSE']._serialized_end=4667
+  _globals['_CREATEPROVIDERREQUEST']._serialized_start=4670
+  _globals['_CREATEPROVIDERREQUEST']._serialized_end=4803
+  _globals['_CREATEPROVIDERRESPONSE']._serialized_start=4805
+  _globals['_CREATEPROVIDERRESPONSE']._serialized_end=4890
+  _globals['_UPDATEPROVIDERREQUEST']._serialized_start=4893
+  _globals['_UPDATEPROVIDERREQUEST']._serialized_end=5054
+  _globals['_UPDATEPROVIDERRESPONSE']._serialized_start=5056
+  _globals['_UPDATEPROVIDERRESPONSE']._serialized_end=5141
+  _globals['_DELETEPROVIDERREQUEST']._serialized_start=5143
+  _globals['_DELETEPROVIDERREQUEST']._serialized_end=5227
+  _globals['_DELETEPROVIDERRESPONSE']._serialized_start=5229
+  _globals['_DELETEPROVIDERRESPONSE']._serialized_end=5253
+  _globals['_DISCOVERMODELSREQUEST']._serialized_start=5255
+  _globals['_DISCOVERMODELSREQUEST']._serialized_end=5318
+  _globals['_DISCOVERMODELSRESPONSE']._serialized_start=5320
+  _globals['_DISCOVERMODELSRESPONSE']._serialized_end=5385
+  _globals['_MODELSSERVICE']._serialized_start=5759
+  _globals['_MODELSSERVICE']._serialized_end=7579
 # @@protoc_insertion_point(module_scope)

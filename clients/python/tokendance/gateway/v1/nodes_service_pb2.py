@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tokendance.gateway.v1 import access_pb2 as tokendance_dot_gateway_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tokendance/gateway/v1/nodes_service.proto\x12\x15tokendance.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\"\xd5\x06\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08hostname\x18\x02 \x01(\tR\x08hostname\x12\x35\n\x05roles\x18\x03 \x03(\x0e\x32\x1f.tokendance.gateway.v1.NodeRoleR\x05roles\x12\x36\n\x05state\x18\x04 \x01(\x0e\x32 .tokendance.gateway.v1.NodeStateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0breport_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreportTime\x12%\n\x0e\x63onfig_version\x18\t \x01(\x03R\rconfigVersion\x12\'\n\x0f\x63\x61talog_version\x18\n \x01(\x03R\x0e\x63\x61talogVersion\x12\x38\n\nconfig_age\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\tconfigAge\x12\x34\n\x08loop_lag\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x07loopLag\x12)\n\x10running_requests\x18\r \x01(\x05R\x0frunningRequests\x12\'\n\x0frunning_streams\x18\x0e \x01(\x05R\x0erunningStreams\x12%\n\x0eresident_bytes\x18\x0f \x01(\x03R\rresidentBytes\x12\x1d\n\nopen_files\x18\x10 \x01(\x05R\topenFiles\x12>\n\x07journal\x18\x11 \x01(\x0b\x32$.tokendance.gateway.v1.JournalStatusR\x07journal\x12\x1f\n\x0bquota_store\x18\x12 \x01(\tR\nquotaStore\x12I\n\x13quota_store_latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11quotaStoreLatency\"\xe0\x01\n\rJournalStatus\x12\'\n\x0fpending_entries\x18\x01 \x01(\x03R\x0ependingEntries\x12!\n\x0copen_entries\x18\x02 \x01(\x03R\x0bopenEntries\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x1b\n\tmax_bytes\x18\x04 \x01(\x03R\x08maxBytes\x12G\n\x12oldest_pending_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10oldestPendingAge\"\xa6\x01\n\x10ListNodesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12@\n\x05state\x18\x03 \x01(\x0e\x32 .tokendance.gateway.v1.NodeStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x95\x01\n\x11ListNodesResponse\x12\x31\n\x05nodes\x18\x01 \x03(\x0b\x32\x1b.tokendance.gateway.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12%\n\x0e\x63onfig_version\x18\x03 \x01(\x03R\rconfigVersion\"0\n\x0eGetNodeRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"B\n\x0fGetNodeResponse\x12/\n\x04node\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.NodeR\x04node*Q\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_SERVER\x10\x01\x12\x14\n\x10NODE_ROLE_FACADE\x10\x02*\x9e\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_STARTING\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x18\n\x14NODE_STATE_NOT_READY\x10\x03\x12\x17\n\x13NODE_STATE_DRAINING\x10\x04\x12\x13\n\x0fNODE_STATE_LOST\x10\x05\x32\xdc\x01\n\x0cNodesService\x12h\n\tListNodes\x12\'.tokendance.gateway.v1.ListNodesRequest\x1a(.tokendance.gateway.v1.ListNodesResponse\"\x08\xa2\xbb\x18\x04\n\x02\x05\x06\x12\x62\n\x07GetNode\x12%.tokendance.gateway.v1.GetNodeRequest\x1a&.tokendance.gateway.v1.GetNodeResponse\"\x08\xa2\xbb\x18\x04\n\x02\x05\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tokendance/gateway/v1/nodes_service.proto\x12\x15tokendance.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokendance/gateway/v1/access.proto\"\xd5\x06\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08hostname\x18\x02 \x01(\tR\x08hostname\x12\x35\n\x05roles\x18\x03 \x03(\x0e\x32\x1f.tokendance.gateway.v1.NodeRoleR\x05roles\x12\x36\n\x05state\x18\x04 \x01(\x0e\x32 .tokendance.gateway.v1.NodeStateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0breport_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreportTime\x12%\n\x0e\x63onfig_version\x18\t \x01(\x03R\rconfigVersion\x12\'\n\x0f\x63\x61talog_version\x18\n \x01(\x03R\x0e\x63\x61talogVersion\x12\x38\n\nconfig_age\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\tconfigAge\x12\x34\n\x08loop_lag\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x07loopLag\x12)\n\x10running_requests\x18\r \x01(\x05R\x0frunningRequests\x12\'\n\x0frunning_streams\x18\x0e \x01(\x05R\x0erunningStreams\x12%\n\x0eresident_bytes\x18\x0f \x01(\x03R\rresidentBytes\x12\x1d\n\nopen_files\x18\x10 \x01(\x05R\topenFiles\x12>\n\x07journal\x18\x11 \x01(\x0b\x32$.tokendance.gateway.v1.JournalStatusR\x07journal\x12\x1f\n\x0bquota_store\x18\x12 \x01(\tR\nquotaStore\x12I\n\x13quota_store_latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11quotaStoreLatency\"\xe0\x01\n\rJournalStatus\x12\'\n\x0fpending_entries\x18\x01 \x01(\x03R\x0ependingEntries\x12!\n\x0copen_entries\x18\x02 \x01(\x03R\x0bopenEntries\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x1b\n\tmax_bytes\x18\x04 \x01(\x03R\x08maxBytes\x12G\n\x12oldest_pending_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10oldestPendingAge\"\xa6\x01\n\x10ListNodesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12@\n\x05state\x18\x03 \x01(\x0e\x32 .tokendance.gateway.v1.NodeStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x95\x01\n\x11ListNodesResponse\x12\x31\n\x05nodes\x18\x01 \x03(\x0b\x32\x1b.tokendance.gateway.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12%\n\x0e\x63onfig_version\x18\x03 \x01(\x03R\rconfigVersion\"0\n\x0eGetNodeRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"B\n\x0fGetNodeResponse\x12/\n\x04node\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.NodeR\x04node*Q\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_SERVER\x10\x01\x12\x14\n\x10NODE_ROLE_FACADE\x10\x02*\x9e\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_STARTING\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x18\n\x14NODE_STATE_NOT_READY\x10\x03\x12\x17\n\x13NODE_STATE_DRAINING\x10\x04\x12\x13\n\x0fNODE_STATE_LOST\x10\x05\x32\x94\x02\n\x0cNodesService\x12\x7f\n\tListNodes\x12\'.tokendance.gateway.v1.ListNodesRequest\x1a(.tokendance.gateway.v1.ListNodesResponse\"\x1f\xa2\xbb\x18\x04\n\x02\x05\x06\x82\xd3\xe4\x93\x02\x11\x12\x0f/admin/v1/nodes\x12\x82\x01\n\x07GetNode\x12%.tokendance.gateway.v1.GetNodeRequest\x1a&.tokendance.gateway.v1.GetNodeResponse\"(\xa2\xbb\x18\x04\n\x02\x05\x06\x82\xd3\xe4\x93\x02\x1a\x12\x18/admin/v1/{name=nodes/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +44,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNODEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETNODEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_NODESSERVICE'].methods_by_name['ListNodes']._loaded_options = None
-  _globals['_NODESSERVICE'].methods_by_name['ListNodes']._serialized_options = b'\242\273\030\004\n\002\005\006'
+  _globals['_NODESSERVICE'].methods_by_name['ListNodes']._serialized_options = b'\242\273\030\004\n\002\005\006\202\323\344\223\002\021\022\017/admin/v1/nodes'
   _globals['_NODESSERVICE'].methods_by_name['GetNode']._loaded_options = None
-  _globals['_NODESSERVICE'].methods_by_name['GetNode']._serialized_options = b'\242\273\030\004\n\002\005\006'
-  _globals['_NODEROLE']._serialized_start=1691
-  _globals['_NODEROLE']._serialized_end=1772
-  _globals['_NODESTATE']._serialized_start=1775
-  _globals['_NODESTATE']._serialized_end=1933
-  _globals['_NODE']._serialized_start=170
-  _globals['_NODE']._serialized_end=1023
-  _globals['_JOURNALSTATUS']._serialized_start=1026
-  _globals['_JOURNALSTATUS']._serialized_end=1250
-  _globals['_LISTNODESREQUEST']._serialized_start=1253
-  _globals['_LISTNODESREQUEST']._serialized_end=1419
-  _globals['_LISTNODESRESPONSE']._serialized_start=1422
-  _globals['_LISTNODESRESPONSE']._serialized_end=1571
-  _globals['_GETNODEREQUEST']._serialized_start=1573
-  _globals['_GETNODEREQUEST']._serialized_end=1621
-  _globals['_GETNODERESPONSE']._serialized_start=1623
-  _globals['_GETNODERESPONSE']._serialized_end=1689
-  _globals['_NODESSERVICE']._serialized_start=1936
-  _globals['_NODESSERVICE']._serialized_end=2156
+  _globals['_NODESSERVICE'].methods_by_name['GetNode']._serialized_options = b'\242\273\030\004\n\002\005\006\202\323\344\223\002\032\022\030/admin/v1/{name=nodes/*}'
+  _globals['_NODEROLE']._serialized_start=1721
+  _globals['_NODEROLE']._serialized_end=1802
+  _globals['_NODESTATE']._serialized_start=1805
+  _globals['_NODESTATE']._serialized_end=1963
+  _globals['_NODE']._serialized_start=200
+  _globals['_NODE']._serialized_end=1053
+  _globals['_JOURNALSTATUS']._serialized_start=1056
+  _globals['_JOURNALSTATUS']._serialized_end=1280
+  _globals['_LISTNODESREQUEST']._serialized_start=1283
+  _globals['_LISTNODESREQUEST']._serialized_end=1449
+  _globals['_LISTNODESRESPONSE']._serialized_start=1452
+  _globals['_LISTNODESRESPONSE']._serialized_end=1601
+  _globals['_GETNODEREQUEST']._serialized_start=1603
+  _globals['_GETNODEREQUEST']._serialized_end=1651
+  _globals['_GETNODERESPONSE']._serialized_start=1653
+  _globals['_GETNODERESPONSE']._serialized_end=1719
+  _globals['_NODESSERVICE']._serialized_start=1966
+  _globals['_NODESSERVICE']._serialized_end=2242
 # @@protoc_insertion_point(module_scope)

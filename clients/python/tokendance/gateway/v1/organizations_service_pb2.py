@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from tokendance.gateway.v1 import access_pb2 as tokendance_dot_gateway_dot_v1_dot_access__pb2
 from tokendance.gateway.v1 import organization_pb2 as tokendance_dot_gateway_dot_v1_dot_organization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1tokendance/gateway/v1/organizations_service.proto\x12\x15tokendance.gateway.v1\x1a google/protobuf/field_mask.proto\x1a\"tokendance/gateway/v1/access.proto\x1a(tokendance/gateway/v1/organization.proto\"\x12\n\x10GetCallerRequest\"J\n\x11GetCallerResponse\x12\x35\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.CallerR\x06\x63\x61ller\"\xad\x01\n\x18UpdatePreferencesRequest\x12L\n\x0bpreferences\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01R\x0bpreferences\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"a\n\x19UpdatePreferencesResponse\x12\x44\n\x0bpreferences\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.PreferencesR\x0bpreferences\"\x95\x01\n\x19\x43reateOrganizationRequest\x12O\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01R\x0corganization\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"e\n\x1a\x43reateOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"8\n\x16GetOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"b\n\x17GetOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"\xd5\x01\n\x18ListOrganizationsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1d\n\x05query\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\x12H\n\x05state\x18\x04 \x01(\x0e\x32(.tokendance.gateway.v1.OrganizationStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x8e\x01\n\x19ListOrganizationsResponse\x12I\n\rorganizations\x18\x01 \x03(\x0b\x32#.tokendance.gateway.v1.OrganizationR\rorganizations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n\x19UpdateOrganizationRequest\x12O\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01R\x0corganization\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"e\n\x1aUpdateOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"`\n\x1aSuspendOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\"f\n\x1bSuspendOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\";\n\x19ResumeOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"e\n\x1aResumeOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"\xa3\x01\n\x18\x45raseOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1e\n\x04\x65tag\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04\x65tag\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"\\\n\x19\x45raseOrganizationResponse\x12?\n\x07summary\x18\x01 \x01(\x0b\x32%.tokendance.gateway.v1.ErasureSummaryR\x07summary\"\x99\x01\n\x11\x43reateTeamRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x37\n\x04team\x18\x02 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamB\x06\xbaH\x03\xc8\x01\x01R\x04team\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"E\n\x12\x43reateTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"0\n\x0eGetTeamRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"B\n\x0fGetTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"\xa7\x01\n\x10ListTeamsRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1d\n\x05query\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\"n\n\x11ListTeamsResponse\x12\x31\n\x05teams\x18\x01 \x03(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x05teams\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x91\x01\n\x11UpdateTeamRequest\x12\x37\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamB\x06\xbaH\x03\xc8\x01\x01R\x04team\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"E\n\x12UpdateTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"Q\n\x11\x44\x65leteTeamRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"\x14\n\x12\x44\x65leteTeamResponse\"\xa1\x01\n\x13\x43reateMemberRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12=\n\x06member\x18\x02 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberB\x06\xbaH\x03\xc8\x01\x01R\x06member\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"M\n\x14\x43reateMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"2\n\x10GetMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"J\n\x11GetMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xcc\x02\n\x12ListMembersRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12?\n\x04role\x18\x05 \x01(\x0e\x32!.tokendance.gateway.v1.MemberRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x12\x42\n\x05state\x18\x06 \x01(\x0e\x32\".tokendance.gateway.v1.MemberStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x1d\n\x05query\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\"v\n\x13ListMembersResponse\x12\x37\n\x07members\x18\x01 \x03(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x07members\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n\x13UpdateMemberRequest\x12=\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberB\x06\xbaH\x03\xc8\x01\x01R\x06member\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x14UpdateMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xc6\x01\n\x14SuspendMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x41\n\x04keys\x18\x03 \x01(\x0e\x32#.tokendance.gateway.v1.OrphanedKeysB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04keys\x12\'\n\nkeys_owner\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tkeysOwner\"q\n\x15SuspendMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\x12!\n\x0c\x63hanged_keys\x18\x02 \x03(\tR\x0b\x63hangedKeys\"5\n\x13ResumeMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"M\n\x14ResumeMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xe3\x01\n\x13\x44\x65leteMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x41\n\x04keys\x18\x04 \x01(\x0e\x32#.tokendance.gateway.v1.OrphanedKeysB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04keys\x12\'\n\nkeys_owner\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tkeysOwner\"9\n\x14\x44\x65leteMemberResponse\x12!\n\x0c\x63hanged_keys\x18\x01 \x03(\tR\x0b\x63hangedKeys\"}\n\x12\x45raseMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"V\n\x13\x45raseMemberResponse\x12?\n\x07summary\x18\x01 \x01(\x0b\x32%.tokendance.gateway.v1.ErasureSummaryR\x07summary\"2\n\x10GetPolicyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"J\n\x11GetPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyR\x06policy\"\x99\x01\n\x13UpdatePolicyRequest\x12=\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01R\x06policy\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x14UpdatePolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyR\x06policy2\xad\x16\n\x14OrganizationsService\x12l\n\tGetCaller\x12\'.tokendance.gateway.v1.GetCallerRequest\x1a(.tokendance.gateway.v1.GetCallerResponse\"\x0c\xa2\xbb\x18\x08\n\x06\x02\x03\x04\x05\x06\x07\x12\x82\x01\n\x11UpdatePreferences\x12/.tokendance.gateway.v1.UpdatePreferencesRequest\x1a\x30.tokendance.gateway.v1.UpdatePreferencesResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12\x82\x01\n\x12\x43reateOrganization\x12\x30.tokendance.gateway.v1.CreateOrganizationRequest\x1a\x31.tokendance.gateway.v1.CreateOrganizationResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12|\n\x0fGetOrganization\x12-.tokendance.gateway.v1.GetOrganizationRequest\x1a..tokendance.gateway.v1.GetOrganizationResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12\x82\x01\n\x11ListOrganizations\x12/.tokendance.gateway.v1.ListOrganizationsRequest\x1a\x30.tokendance.gateway.v1.ListOrganizationsResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12\x83\x01\n\x12UpdateOrganization\x12\x30.tokendance.gateway.v1.UpdateOrganizationRequest\x1a\x31.tokendance.gateway.v1.UpdateOrganizationResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12\x85\x01\n\x13SuspendOrganization\x12\x31.tokendance.gateway.v1.SuspendOrganizationRequest\x1a\x32.tokendance.gateway.v1.SuspendOrganizationResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12\x82\x01\n\x12ResumeOrganization\x12\x30.tokendance.gateway.v1.ResumeOrganizationRequest\x1a\x31.tokendance.gateway.v1.ResumeOrganizationResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12\x7f\n\x11\x45raseOrganization\x12/.tokendance.gateway.v1.EraseOrganizationRequest\x1a\x30.tokendance.gateway.v1.EraseOrganizationResponse\"\x07\xa2\xbb\x18\x03\n\x01\x05\x12k\n\nCreateTeam\x12(.tokendance.gateway.v1.CreateTeamRequest\x1a).tokendance.gateway.v1.CreateTeamResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12\x64\n\x07GetTeam\x12%.tokendance.gateway.v1.GetTeamRequest\x1a&.tokendance.gateway.v1.GetTeamResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12j\n\tListTeams\x12\'.tokendance.gateway.v1.ListTeamsRequest\x1a(.tokendance.gateway.v1.ListTeamsResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12k\n\nUpdateTeam\x12(.tokendance.gateway.v1.UpdateTeamRequest\x1a).tokendance.gateway.v1.UpdateTeamResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12k\n\nDeleteTeam\x12(.tokendance.gateway.v1.DeleteTeamRequest\x1a).tokendance.gateway.v1.DeleteTeamResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12q\n\x0c\x43reateMember\x12*.tokendance.gateway.v1.CreateMemberRequest\x1a+.tokendance.gateway.v1.CreateMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12j\n\tGetMember\x12\'.tokendance.gateway.v1.GetMemberRequest\x1a(.tokendance.gateway.v1.GetMemberResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12p\n\x0bListMembers\x12).tokendance.gateway.v1.ListMembersRequest\x1a*.tokendance.gateway.v1.ListMembersResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12q\n\x0cUpdateMember\x12*.tokendance.gateway.v1.UpdateMemberRequest\x1a+.tokendance.gateway.v1.UpdateMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12t\n\rSuspendMember\x12+.tokendance.gateway.v1.SuspendMemberRequest\x1a,.tokendance.gateway.v1.SuspendMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12q\n\x0cResumeMember\x12*.tokendance.gateway.v1.ResumeMemberRequest\x1a+.tokendance.gateway.v1.ResumeMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12q\n\x0c\x44\x65leteMember\x12*.tokendance.gateway.v1.DeleteMemberRequest\x1a+.tokendance.gateway.v1.DeleteMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12n\n\x0b\x45raseMember\x12).tokendance.gateway.v1.EraseMemberRequest\x1a*.tokendance.gateway.v1.EraseMemberResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x12j\n\tGetPolicy\x12\'.tokendance.gateway.v1.GetPolicyRequest\x1a(.tokendance.gateway.v1.GetPolicyResponse\"\n\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x12q\n\x0cUpdatePolicy\x12*.tokendance.gateway.v1.UpdatePolicyRequest\x1a+.tokendance.gateway.v1.UpdatePolicyResponse\"\x08\xa2\xbb\x18\x04\n\x02\x04\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1tokendance/gateway/v1/organizations_service.proto\x12\x15tokendance.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\"tokendance/gateway/v1/access.proto\x1a(tokendance/gateway/v1/organization.proto\"\x12\n\x10GetCallerRequest\"J\n\x11GetCallerResponse\x12\x35\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.CallerR\x06\x63\x61ller\"\xad\x01\n\x18UpdatePreferencesRequest\x12L\n\x0bpreferences\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01R\x0bpreferences\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"a\n\x19UpdatePreferencesResponse\x12\x44\n\x0bpreferences\x18\x01 \x01(\x0b\x32\".tokendance.gateway.v1.PreferencesR\x0bpreferences\"\x95\x01\n\x19\x43reateOrganizationRequest\x12O\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01R\x0corganization\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"e\n\x1a\x43reateOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"8\n\x16GetOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"b\n\x17GetOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"\xd5\x01\n\x18ListOrganizationsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1d\n\x05query\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\x12H\n\x05state\x18\x04 \x01(\x0e\x32(.tokendance.gateway.v1.OrganizationStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\x8e\x01\n\x19ListOrganizationsResponse\x12I\n\rorganizations\x18\x01 \x03(\x0b\x32#.tokendance.gateway.v1.OrganizationR\rorganizations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n\x19UpdateOrganizationRequest\x12O\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01R\x0corganization\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"e\n\x1aUpdateOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"`\n\x1aSuspendOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\"f\n\x1bSuspendOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\";\n\x19ResumeOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"e\n\x1aResumeOrganizationResponse\x12G\n\x0corganization\x18\x01 \x01(\x0b\x32#.tokendance.gateway.v1.OrganizationR\x0corganization\"\xa3\x01\n\x18\x45raseOrganizationRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1e\n\x04\x65tag\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04\x65tag\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"\\\n\x19\x45raseOrganizationResponse\x12?\n\x07summary\x18\x01 \x01(\x0b\x32%.tokendance.gateway.v1.ErasureSummaryR\x07summary\"\x99\x01\n\x11\x43reateTeamRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\x37\n\x04team\x18\x02 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamB\x06\xbaH\x03\xc8\x01\x01R\x04team\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"E\n\x12\x43reateTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"0\n\x0eGetTeamRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"B\n\x0fGetTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"\xa7\x01\n\x10ListTeamsRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1d\n\x05query\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\"n\n\x11ListTeamsResponse\x12\x31\n\x05teams\x18\x01 \x03(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x05teams\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x91\x01\n\x11UpdateTeamRequest\x12\x37\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamB\x06\xbaH\x03\xc8\x01\x01R\x04team\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"E\n\x12UpdateTeamResponse\x12/\n\x04team\x18\x01 \x01(\x0b\x32\x1b.tokendance.gateway.v1.TeamR\x04team\"Q\n\x11\x44\x65leteTeamRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"\x14\n\x12\x44\x65leteTeamResponse\"\xa1\x01\n\x13\x43reateMemberRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12=\n\x06member\x18\x02 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberB\x06\xbaH\x03\xc8\x01\x01R\x06member\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"M\n\x14\x43reateMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"2\n\x10GetMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"J\n\x11GetMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xcc\x02\n\x12ListMembersRequest\x12\"\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x1c\n\x04team\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04team\x12?\n\x04role\x18\x05 \x01(\x0e\x32!.tokendance.gateway.v1.MemberRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x12\x42\n\x05state\x18\x06 \x01(\x0e\x32\".tokendance.gateway.v1.MemberStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x1d\n\x05query\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x05query\"v\n\x13ListMembersResponse\x12\x37\n\x07members\x18\x01 \x03(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x07members\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n\x13UpdateMemberRequest\x12=\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberB\x06\xbaH\x03\xc8\x01\x01R\x06member\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x14UpdateMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xc6\x01\n\x14SuspendMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x41\n\x04keys\x18\x03 \x01(\x0e\x32#.tokendance.gateway.v1.OrphanedKeysB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04keys\x12\'\n\nkeys_owner\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tkeysOwner\"q\n\x15SuspendMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\x12!\n\x0c\x63hanged_keys\x18\x02 \x03(\tR\x0b\x63hangedKeys\"5\n\x13ResumeMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"M\n\x14ResumeMemberResponse\x12\x35\n\x06member\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.MemberR\x06member\"\xe3\x01\n\x13\x44\x65leteMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x41\n\x04keys\x18\x04 \x01(\x0e\x32#.tokendance.gateway.v1.OrphanedKeysB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04keys\x12\'\n\nkeys_owner\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tkeysOwner\"9\n\x14\x44\x65leteMemberResponse\x12!\n\x0c\x63hanged_keys\x18\x01 \x03(\tR\x0b\x63hangedKeys\"}\n\x12\x45raseMemberRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x06reason\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"V\n\x13\x45raseMemberResponse\x12?\n\x07summary\x18\x01 \x01(\x0b\x32%.tokendance.gateway.v1.ErasureSummaryR\x07summary\"2\n\x10GetPolicyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\"J\n\x11GetPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyR\x06policy\"\x99\x01\n\x13UpdatePolicyRequest\x12=\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01R\x06policy\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"M\n\x14UpdatePolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32\x1d.tokendance.gateway.v1.PolicyR\x06policy2\x88 \n\x14OrganizationsService\x12\x84\x01\n\tGetCaller\x12\'.tokendance.gateway.v1.GetCallerRequest\x1a(.tokendance.gateway.v1.GetCallerResponse\"$\xa2\xbb\x18\x08\n\x06\x02\x03\x04\x05\x06\x07\x82\xd3\xe4\x93\x02\x12\x12\x10/admin/v1/caller\x12\xb3\x01\n\x11UpdatePreferences\x12/.tokendance.gateway.v1.UpdatePreferencesRequest\x1a\x30.tokendance.gateway.v1.UpdatePreferencesResponse\";\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02+2\x1c/admin/v1/caller/preferences:\x0bpreferences\x12\xaf\x01\n\x12\x43reateOrganization\x12\x30.tokendance.gateway.v1.CreateOrganizationRequest\x1a\x31.tokendance.gateway.v1.CreateOrganizationResponse\"4\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02\'\"\x17/admin/v1/organizations:\x0corganization\x12\xa4\x01\n\x0fGetOrganization\x12-.tokendance.gateway.v1.GetOrganizationRequest\x1a..tokendance.gateway.v1.GetOrganizationResponse\"2\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02\"\x12 /admin/v1/{name=organizations/*}\x12\xa1\x01\n\x11ListOrganizations\x12/.tokendance.gateway.v1.ListOrganizationsRequest\x1a\x30.tokendance.gateway.v1.ListOrganizationsResponse\")\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02\x19\x12\x17/admin/v1/organizations\x12\xc6\x01\n\x12UpdateOrganization\x12\x30.tokendance.gateway.v1.UpdateOrganizationRequest\x1a\x31.tokendance.gateway.v1.UpdateOrganizationResponse\"K\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02=2-/admin/v1/{organization.name=organizations/*}:\x0corganization\x12\xb8\x01\n\x13SuspendOrganization\x12\x31.tokendance.gateway.v1.SuspendOrganizationRequest\x1a\x32.tokendance.gateway.v1.SuspendOrganizationResponse\":\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02-\"(/admin/v1/{name=organizations/*}:suspend:\x01*\x12\xb4\x01\n\x12ResumeOrganization\x12\x30.tokendance.gateway.v1.ResumeOrganizationRequest\x1a\x31.tokendance.gateway.v1.ResumeOrganizationResponse\"9\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02,\"\'/admin/v1/{name=organizations/*}:resume:\x01*\x12\xb0\x01\n\x11\x45raseOrganization\x12/.tokendance.gateway.v1.EraseOrganizationRequest\x1a\x30.tokendance.gateway.v1.EraseOrganizationResponse\"8\xa2\xbb\x18\x03\n\x01\x05\x82\xd3\xe4\x93\x02+\"&/admin/v1/{name=organizations/*}:erase:\x01*\x12\xa1\x01\n\nCreateTeam\x12(.tokendance.gateway.v1.CreateTeamRequest\x1a).tokendance.gateway.v1.CreateTeamResponse\">\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x30\"(/admin/v1/{parent=organizations/*}/teams:\x04team\x12\x94\x01\n\x07GetTeam\x12%.tokendance.gateway.v1.GetTeamRequest\x1a&.tokendance.gateway.v1.GetTeamResponse\":\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02*\x12(/admin/v1/{name=organizations/*/teams/*}\x12\x9a\x01\n\tListTeams\x12\'.tokendance.gateway.v1.ListTeamsRequest\x1a(.tokendance.gateway.v1.ListTeamsResponse\":\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02*\x12(/admin/v1/{parent=organizations/*}/teams\x12\xa6\x01\n\nUpdateTeam\x12(.tokendance.gateway.v1.UpdateTeamRequest\x1a).tokendance.gateway.v1.UpdateTeamResponse\"C\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x35\x32-/admin/v1/{team.name=organizations/*/teams/*}:\x04team\x12\x9b\x01\n\nDeleteTeam\x12(.tokendance.gateway.v1.DeleteTeamRequest\x1a).tokendance.gateway.v1.DeleteTeamResponse\"8\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02**(/admin/v1/{name=organizations/*/teams/*}\x12\xab\x01\n\x0c\x43reateMember\x12*.tokendance.gateway.v1.CreateMemberRequest\x1a+.tokendance.gateway.v1.CreateMemberResponse\"B\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x34\"*/admin/v1/{parent=organizations/*}/members:\x06member\x12\x9c\x01\n\tGetMember\x12\'.tokendance.gateway.v1.GetMemberRequest\x1a(.tokendance.gateway.v1.GetMemberResponse\"<\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02,\x12*/admin/v1/{name=organizations/*/members/*}\x12\xa2\x01\n\x0bListMembers\x12).tokendance.gateway.v1.ListMembersRequest\x1a*.tokendance.gateway.v1.ListMembersResponse\"<\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02,\x12*/admin/v1/{parent=organizations/*}/members\x12\xb2\x01\n\x0cUpdateMember\x12*.tokendance.gateway.v1.UpdateMemberRequest\x1a+.tokendance.gateway.v1.UpdateMemberResponse\"I\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02;21/admin/v1/{member.name=organizations/*/members/*}:\x06member\x12\xb1\x01\n\rSuspendMember\x12+.tokendance.gateway.v1.SuspendMemberRequest\x1a,.tokendance.gateway.v1.SuspendMemberResponse\"E\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x37\"2/admin/v1/{name=organizations/*/members/*}:suspend:\x01*\x12\xad\x01\n\x0cResumeMember\x12*.tokendance.gateway.v1.ResumeMemberRequest\x1a+.tokendance.gateway.v1.ResumeMemberResponse\"D\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x36\"1/admin/v1/{name=organizations/*/members/*}:resume:\x01*\x12\xa3\x01\n\x0c\x44\x65leteMember\x12*.tokendance.gateway.v1.DeleteMemberRequest\x1a+.tokendance.gateway.v1.DeleteMemberResponse\":\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02,**/admin/v1/{name=organizations/*/members/*}\x12\xa9\x01\n\x0b\x45raseMember\x12).tokendance.gateway.v1.EraseMemberRequest\x1a*.tokendance.gateway.v1.EraseMemberResponse\"C\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x35\"0/admin/v1/{name=organizations/*/members/*}:erase:\x01*\x12\x99\x01\n\tGetPolicy\x12\'.tokendance.gateway.v1.GetPolicyRequest\x1a(.tokendance.gateway.v1.GetPolicyResponse\"9\xa2\xbb\x18\x06\n\x04\x03\x04\x05\x06\x82\xd3\xe4\x93\x02)\x12\'/admin/v1/{name=organizations/*/policy}\x12\xaf\x01\n\x0cUpdatePolicy\x12*.tokendance.gateway.v1.UpdatePolicyRequest\x1a+.tokendance.gateway.v1.UpdatePolicyResponse\"F\xa2\xbb\x18\x04\n\x02\x04\x05\x82\xd3\xe4\x93\x02\x38\x32./admin/v1/{policy.name=organizations/*/policy}:\x06policyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -149,149 +150,149 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEPOLICYREQUEST'].fields_by_name['update_mask']._loaded_options = None
   _globals['_UPDATEPOLICYREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetCaller']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetCaller']._serialized_options = b'\242\273\030\010\n\006\002\003\004\005\006\007'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetCaller']._serialized_options = b'\242\273\030\010\n\006\002\003\004\005\006\007\202\323\344\223\002\022\022\020/admin/v1/caller'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePreferences']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePreferences']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePreferences']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002+2\034/admin/v1/caller/preferences:\013preferences'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateOrganization']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateOrganization']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002\'\"\027/admin/v1/organizations:\014organization'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetOrganization']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetOrganization']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002\"\022 /admin/v1/{name=organizations/*}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListOrganizations']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListOrganizations']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListOrganizations']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002\031\022\027/admin/v1/organizations'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002=2-/admin/v1/{organization.name=organizations/*}:\014organization'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendOrganization']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendOrganization']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002-\"(/admin/v1/{name=organizations/*}:suspend:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeOrganization']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeOrganization']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002,\"\'/admin/v1/{name=organizations/*}:resume:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseOrganization']._serialized_options = b'\242\273\030\003\n\001\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseOrganization']._serialized_options = b'\242\273\030\003\n\001\005\202\323\344\223\002+\"&/admin/v1/{name=organizations/*}:erase:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateTeam']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateTeam']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateTeam']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0020\"(/admin/v1/{parent=organizations/*}/teams:\004team'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetTeam']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetTeam']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetTeam']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002*\022(/admin/v1/{name=organizations/*/teams/*}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListTeams']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListTeams']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListTeams']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002*\022(/admin/v1/{parent=organizations/*}/teams'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateTeam']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateTeam']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateTeam']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\00252-/admin/v1/{team.name=organizations/*/teams/*}:\004team'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteTeam']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteTeam']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteTeam']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002**(/admin/v1/{name=organizations/*/teams/*}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['CreateMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0024\"*/admin/v1/{parent=organizations/*}/members:\006member'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetMember']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetMember']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002,\022*/admin/v1/{name=organizations/*/members/*}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListMembers']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListMembers']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ListMembers']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002,\022*/admin/v1/{parent=organizations/*}/members'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdateMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002;21/admin/v1/{member.name=organizations/*/members/*}:\006member'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['SuspendMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0027\"2/admin/v1/{name=organizations/*/members/*}:suspend:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['ResumeMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0026\"1/admin/v1/{name=organizations/*/members/*}:resume:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['DeleteMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\002,**/admin/v1/{name=organizations/*/members/*}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseMember']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseMember']._serialized_options = b'\242\273\030\004\n\002\004\005'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['EraseMember']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\0025\"0/admin/v1/{name=organizations/*/members/*}:erase:\001*'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006'
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\242\273\030\006\n\004\003\004\005\006\202\323\344\223\002)\022\'/admin/v1/{name=organizations/*/policy}'
   _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePolicy']._loaded_options = None
-  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\242\273\030\004\n\002\004\005'
-  _globals['_GETCALLERREQUEST']._serialized_start=188
-  _globals['_GETCALLERREQUEST']._serialized_end=206
-  _globals['_GETCALLERRESPONSE']._serialized_start=208
-  _globals['_GETCALLERRESPONSE']._serialized_end=282
-  _globals['_UPDATEPREFERENCESREQUEST']._serialized_start=285
-  _globals['_UPDATEPREFERENCESREQUEST']._serialized_end=458
-  _globals['_UPDATEPREFERENCESRESPONSE']._serialized_start=460
-  _globals['_UPDATEPREFERENCESRESPONSE']._serialized_end=557
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=560
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=709
-  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_start=711
-  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_end=812
-  _globals['_GETORGANIZATIONREQUEST']._serialized_start=814
-  _globals['_GETORGANIZATIONREQUEST']._serialized_end=870
-  _globals['_GETORGANIZATIONRESPONSE']._serialized_start=872
-  _globals['_GETORGANIZATIONRESPONSE']._serialized_end=970
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=973
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=1186
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=1189
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=1331
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=1334
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=1511
-  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_start=1513
-  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_end=1614
-  _globals['_SUSPENDORGANIZATIONREQUEST']._serialized_start=1616
-  _globals['_SUSPENDORGANIZATIONREQUEST']._serialized_end=1712
-  _globals['_SUSPENDORGANIZATIONRESPONSE']._serialized_start=1714
-  _globals['_SUSPENDORGANIZATIONRESPONSE']._serialized_end=1816
-  _globals['_RESUMEORGANIZATIONREQUEST']._serialized_start=1818
-  _globals['_RESUMEORGANIZATIONREQUEST']._serialized_end=1877
-  _globals['_RESUMEORGANIZATIONRESPONSE']._serialized_start=1879
-  _globals['_RESUMEORGANIZATIONRESPONSE']._serialized_end=1980
-  _globals['_ERASEORGANIZATIONREQUEST']._serialized_start=1983
-  _globals['_ERASEORGANIZATIONREQUEST']._serialized_end=2146
-  _globals['_ERASEORGANIZATIONRESPONSE']._serialized_start=2148
-  _globals['_ERASEORGANIZATIONRESPONSE']._serialized_end=2240
-  _globals['_CREATETEAMREQUEST']._serialized_start=2243
-  _globals['_CREATETEAMREQUEST']._serialized_end=2396
-  _globals['_CREATETEAMRESPONSE']._serialized_start=2398
-  _globals['_CREATETEAMRESPONSE']._serialized_end=2467
-  _globals['_GETTEAMREQUEST']._serialized_start=2469
-  _globals['_GETTEAMREQUEST']._serialized_end=2517
-  _globals['_GETTEAMRESPONSE']._serialized_start=2519
-  _globals['_GETTEAMRESPONSE']._serialized_end=2585
-  _globals['_LISTTEAMSREQUEST']._serialized_start=2588
-  _globals['_LISTTEAMSREQUEST']._serialized_end=2755
-  _globals['_LISTTEAMSRESPONSE']._serialized_start=2757
-  _globals['_LISTTEAMSRESPONSE']._serialized_end=2867
-  _globals['_UPDATETEAMREQUEST']._serialized_start=2870
-  _globals['_UPDATETEAMREQUEST']._serialized_end=3015
-  _globals['_UPDATETEAMRESPONSE']._serialized_start=3017
-  _globals['_UPDATETEAMRESPONSE']._serialized_end=3086
-  _globals['_DELETETEAMREQUEST']._serialized_start=3088
-  _globals['_DELETETEAMREQUEST']._serialized_end=3169
-  _globals['_DELETETEAMRESPONSE']._serialized_start=3171
-  _globals['_DELETETEAMRESPONSE']._serialized_end=3191
-  _globals['_CREATEMEMBERREQUEST']._serialized_start=3194
-  _globals['_CREATEMEMBERREQUEST']._serialized_end=3355
-  _globals['_CREATEMEMBERRESPONSE']._serialized_start=3357
-  _globals['_CREATEMEMBERRESPONSE']._serialized_end=3434
-  _globals['_GETMEMBERREQUEST']._serialized_start=3436
-  _globals['_GETMEMBERREQUEST']._serialized_end=3486
-  _globals['_GETMEMBERRESPONSE']._serialized_start=3488
-  _globals['_GETMEMBERRESPONSE']._serialized_end=3562
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=3565
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=3897
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=3899
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=4017
-  _globals['_UPDATEMEMBERREQUEST']._serialized_start=4020
-  _globals['_UPDATEMEMBERREQUEST']._serialized_end=4173
-  _globals['_UPDATEMEMBERRESPONSE']._serialized_start=4175
-  _globals['_UPDATEMEMBERRESPONSE']._serialized_end=4252
-  _globals['_SUSPENDMEMBERREQUEST']._serialized_start=4255
-  _globals['_SUSPENDMEMBERREQUEST']._serialized_end=4453
-  _globals['_SUSPENDMEMBERRESPONSE']._serialized_start=4455
-  _globals['_SUSPENDMEMBERRESPONSE']._serialized_end=4568
-  _globals['_RESUMEMEMBERREQUEST']._serialized_start=4570
-  _globals['_RESUMEMEMBERREQUEST']._serialized_end=4623
-  _globals['_RESUMEMEMBERRESPONSE']._serialized_start=4625
-  _globals['_RESUMEMEMBERRESPONSE']._serialized_end=4702
-  _globals['_DELETEMEMBERREQUEST']._serialized_start=4705
-  _globals['_DELETEMEMBERREQUEST']._serialized_end=4932
-  _globals['_DELETEMEMBERRESPONSE']._serialized_start=4934
-  _globals['_DELETEMEMBERRESPONSE']._serialized_end=4991
-  _globals['_ERASEMEMBERREQUEST']._serialized_start=4993
-  _globals['_ERASEMEMBERREQUEST']._serialized_end=5118
-  _globals['_ERASEMEMBERRESPONSE']._serialized_start=5120
-  _globals['_ERASEMEMBERRESPONSE']._serialized_end=5206
-  _globals['_GETPOLICYREQUEST']._serialized_start=5208
-  _globals['_GETPOLICYREQUEST']._serialized_end=5258
-  _globals['_GETPOLICYRESPONSE']._serialized_start=5260
-  _globals['_GETPOLICYRESPONSE']._serialized_end=5334
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=5337
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=5490
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=5492
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=5569
-  _globals['_ORGANIZATIONSSERVICE']._serialized_start=5572
-  _globals['_ORGANIZATIONSSERVICE']._serialized_end=8433
+  _globals['_ORGANIZATIONSSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\242\273\030\004\n\002\004\005\202\323\344\223\00282./admin/v1/{policy.name=organizations/*/policy}:\006policy'
+  _globals['_GETCALLERREQUEST']._serialized_start=218
+  _globals['_GETCALLERREQUEST']._serialized_end=236
+  _globals['_GETCALLERRESPONSE']._serialized_start=238
+  _globals['_GETCALLERRESPONSE']._serialized_end=312
+  _globals['_UPDATEPREFERENCESREQUEST']._serialized_start=315
+  _globals['_UPDATEPREFERENCESREQUEST']._serialized_end=488
+  _globals['_UPDATEPREFERENCESRESPONSE']._serialized_start=490
+  _globals['_UPDATEPREFERENCESRESPONSE']._serialized_end=587
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=590
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=739
+  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_start=741
+  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_end=842
+  _globals['_GETORGANIZATIONREQUEST']._serialized_start=844
+  _globals['_GETORGANIZATIONREQUEST']._serialized_end=900
+  _globals['_GETORGANIZATIONRESPONSE']._serialized_start=902
+  _globals['_GETORGANIZATIONRESPONSE']._serialized_end=1000
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=1003
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=1216
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=1219
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=1361
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=1364
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=1541
+  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_start=1543
+  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_end=1644
+  _globals['_SUSPENDORGANIZATIONREQUEST']._serialized_start=1646
+  _globals['_SUSPENDORGANIZATIONREQUEST']._serialized_end=1742
+  _globals['_SUSPENDORGANIZATIONRESPONSE']._serialized_start=1744
+  _globals['_SUSPENDORGANIZATIONRESPONSE']._serialized_end=1846
+  _globals['_RESUMEORGANIZATIONREQUEST']._serialized_start=1848
+  _globals['_RESUMEORGANIZATIONREQUEST']._serialized_end=1907
+  _globals['_RESUMEORGANIZATIONRESPONSE']._serialized_start=1909
+  _globals['_RESUMEORGANIZATIONRESPONSE']._serialized_end=2010
+  _globals['_ERASEORGANIZATIONREQUEST']._serialized_start=2013
+  _globals['_ERASEORGANIZATIONREQUEST']._serialized_end=2176
+  _globals['_ERASEORGANIZATIONRESPONSE']._serialized_start=2178
+  _globals['_ERASEORGANIZATIONRESPONSE']._serialized_end=2270
+  _globals['_CREATETEAMREQUEST']._serialized_start=2273
+  _globals['_CREATETEAMREQUEST']._serialized_end=2426
+  _globals['_CREATETEAMRESPONSE']._serialized_start=2428
+  _globals['_CREATETEAMRESPONSE']._serialized_end=2497
+  _globals['_GETTEAMREQUEST']._serialized_start=2499
+  _globals['_GETTEAMREQUEST']._serialized_end=2547
+  _globals['_GETTEAMRESPONSE']._serialized_start=2549
+  _globals['_GETTEAMRESPONSE']._serialized_end=2615
+  _globals['_LISTTEAMSREQUEST']._serialized_start=2618
+  _globals['_LISTTEAMSREQUEST']._serialized_end=2785
+  _globals['_LISTTEAMSRESPONSE']._serialized_start=2787
+  _globals['_LISTTEAMSRESPONSE']._serialized_end=2897
+  _globals['_UPDATETEAMREQUEST']._serialized_start=2900
+  _globals['_UPDATETEAMREQUEST']._serialized_end=3045
+  _globals['_UPDATETEAMRESPONSE']._serialized_start=3047
+  _globals['_UPDATETEAMRESPONSE']._serialized_end=3116
+  _globals['_DELETETEAMREQUEST']._serialized_start=3118
+  _globals['_DELETETEAMREQUEST']._serialized_end=3199
+  _globals['_DELETETEAMRESPONSE']._serialized_start=3201
+  _globals['_DELETETEAMRESPONSE']._serialized_end=3221
+  _globals['_CREATEMEMBERREQUEST']._serialized_start=3224
+  _globals['_CREATEMEMBERREQUEST']._serialized_end=3385
+  _globals['_CREATEMEMBERRESPONSE']._serialized_start=3387
+  _globals['_CREATEMEMBERRESPONSE']._serialized_end=3464
+  _globals['_GETMEMBERREQUEST']._serialized_start=3466
+  _globals['_GETMEMBERREQUEST']._serialized_end=3516
+  _globals['_GETMEMBERRESPONSE']._serialized_start=3518
+  _globals['_GETMEMBERRESPONSE']._serialized_end=3592
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=3595
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=3927
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=3929
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=4047
+  _globals['_UPDATEMEMBERREQUEST']._serialized_start=4050
+  _globals['_UPDATEMEMBERREQUEST']._serialized_end=4203
+  _globals['_UPDATEMEMBERRESPONSE']._serialized_start=4205
+  _globals['_UPDATEMEMBERRESPONSE']._serialized_end=4282
+  _globals['_SUSPENDMEMBERREQUEST']._serialized_start=4285
+  _globals['_SUSPENDMEMBERREQUEST']._serialized_end=4483
+  _globals['_SUSPENDMEMBERRESPONSE']._serialized_start=4485
+  _globals['_SUSPENDMEMBERRESPONSE']._serialized_end=4598
+  _globals['_RESUMEMEMBERREQUEST']._serialized_start=4600
+  _globals['_RESUMEMEMBERREQUEST']._serialized_end=4653
+  _globals['_RESUMEMEMBERRESPONSE']._serialized_start=4655
+  _globals['_RESUMEMEMBERRESPONSE']._serialized_end=4732
+  _globals['_DELETEMEMBERREQUEST']._serialized_start=4735
+  _globals['_DELETEMEMBERREQUEST']._serialized_end=4962
+  _globals['_DELETEMEMBERRESPONSE']._serialized_start=4964
+  _globals['_DELETEMEMBERRESPONSE']._serialized_end=5021
+  _globals['_ERASEMEMBERREQUEST']._serialized_start=5023
+  _globals['_ERASEMEMBERREQUEST']._serialized_end=5148
+  _globals['_ERASEMEMBERRESPONSE']._serialized_start=5150
+  _globals['_ERASEMEMBERRESPONSE']._serialized_end=5236
+  _globals['_GETPOLICYREQUEST']._serialized_start=5238
+  _globals['_GETPOLICYREQUEST']._serialized_end=5288
+  _globals['_GETPOLICYRESPONSE']._serialized_start=5290
+  _globals['_GETPOLICYRESPONSE']._serialized_end=5364
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=5367
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=5520
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=5522
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=5599
+  _globals['_ORGANIZATIONSSERVICE']._serialized_start=5602
+  _globals['_ORGANIZATIONSSERVICE']._serialized_end=9706
 # @@protoc_insertion_point(module_scope)
