@@ -136,21 +136,27 @@ def _draft(key: pb.Key) -> KeyDraft:
     )
 
 
+def limits_of(rules: Iterable[quota_pb2.LimitRule]) -> tuple[LimitRule, ...]:
+    """Return limits as the domain has them."""
+    return tuple(LimitRule(one.metric, one.window, one.limit, soft=one.soft, model=one.model) for one in rules)
+
+
+def limit_messages(rules: Iterable[LimitRule]) -> list[quota_pb2.LimitRule]:
+    """Return limits as messages."""
+    return [
+        quota_pb2.LimitRule(metric=one.metric, window=one.window, limit=one.limit, soft=one.soft, model=one.model)
+        for one in rules
+    ]
+
+
 def _quota(quota: pb.KeyQuota) -> KeyQuota:
-    rules = (
-        LimitRule(rule.metric, rule.window, rule.limit, soft=rule.soft, model=rule.model) for rule in quota.limits.rules
-    )
-    return KeyQuota(inherited_from=quota.inherited_from, limits=tuple(rules))
+    return KeyQuota(inherited_from=quota.inherited_from, limits=limits_of(quota.limits.rules))
 
 
 def _quota_to_proto(quota: KeyQuota) -> pb.KeyQuota:
     if quota.inherited_from:
         return pb.KeyQuota(inherited_from=quota.inherited_from)
-    rules = [
-        quota_pb2.LimitRule(metric=rule.metric, window=rule.window, limit=rule.limit, soft=rule.soft, model=rule.model)
-        for rule in quota.limits
-    ]
-    return pb.KeyQuota(limits=pb.KeyLimits(rules=rules))
+    return pb.KeyQuota(limits=pb.KeyLimits(rules=limit_messages(quota.limits)))
 
 
 def state_filter(number: pb.KeyState.ValueType) -> KeyState | None:

@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1 import organization_pb2 as pb
-from tokendance_server.domain.keys.rules import invalid
-from tokendance_server.domain.names import child_name
+from tokendance_server.domain.keys.rules import invalid, missing
+from tokendance_server.domain.names import child_name, child_of, policy_of
 from tokendance_server.domain.organizations import (
     Member,
     MemberRole,
@@ -23,6 +23,7 @@ from tokendance_server.domain.organizations import (
 )
 from tokendance_server.domain.people.members import CountedMember
 from tokendance_server.domain.people.records import (
+    IssuanceRule,
     KeyFate,
     MemberDraft,
     OrganizationDraft,
@@ -32,7 +33,7 @@ from tokendance_server.domain.people.records import (
 )
 from tokendance_server.domain.people.rules import etag_of
 from tokendance_server.domain.people.teams import CountedTeam
-from tokendance_server.services.key_messages import timestamp, whole_seconds
+from tokendance_server.services.key_messages import limit_messages, limits_of, timestamp, whole_seconds
 
 Choice = TypeVar("Choice")
 
@@ -50,10 +51,11 @@ POLICY_FIELDS = {
     "reveal_period": "reveal_period_s",
     "orphaned_keys": "orphaned_keys",
     "orphaned_keys_owner": "orphaned_keys_owner_id",
+    "issuance_rules": "issuance_rules",
 }
 """Per message: the paths of an update mask, and the field of the domain that each names."""
 _POLICY_LATER = (
-    *("issuance_rules", "max_rotation_period", "max_key_lifetime", "excluded_route_tags"),
+    *("max_rotation_period", "max_key_lifetime", "excluded_route_tags"),
     *("replay_disabled", "stored_responses_enabled", "usage_retention"),
 )
 
@@ -185,9 +187,48 @@ def key_fate(number: pb.OrphanedKeys.ValueType, param: str) -> KeyFate | None:
 
 
 def policy_values(one: pb.Policy) -> Policy:
-    """Return the new values of a policy, but for the resource name of who gets keys. Raises invalid_request."""
+    """Return the new values of a policy, but for the resource name of who gets keys.
+
+    Raises invalid_request, and not_found for a team of another organization than that of the policy's name.
+    """
     reveal = whole_seconds(one.reveal_period, "policy.reveal_period") if one.HasField("reveal_period") else None
-    return Policy("", one.self_approval, reveal, key_fate(one.orphaned_keys, "policy.orphaned_keys"))
+    rules = [
+        _issuance_rule(rule, one.name, f"policy.issuance_rules[{index}]")
+        for index, rule in enumerate(one.issuance_rules)
+    ]
+    fate = key_fate(one.orphaned_keys, "policy.orphaned_keys")
+    return Policy("", one.self_approval, reveal, fate, issuance_rules=tuple(rules))
+
+
+def _issuance_rule(rule: pb.IssuanceRule, policy: str, param: str) -> IssuanceRule:
+    organization_id, team_ids = policy_of(policy, "policy.name"), []
+    for index, name in enumerate(rule.teams):
+        team_organization, team_id = child_of(name, "teams", f"{param}.teams[{index}]")
+        if team_organization != organization_id:
+            raise missing(f"{param}.teams[{index}]", "team")
+        team_ids.append(team_id)
+    has_lifetime = rule.HasField("max_key_lifetime")
+    return IssuanceRule(
+        rule.display_name,
+        tuple(team_ids),
+        tuple(rule.models),
+        limits_of(rule.quota_ceiling),
+        whole_seconds(rule.max_key_lifetime, f"{param}.max_key_lifetime") if has_lifetime else None,
+        rule.max_keys_per_member if rule.HasField("max_keys_per_member") else None,
+    )
+
+
+def _issuance_rule_message(rule: IssuanceRule, organization_id: str) -> pb.IssuanceRule:
+    view = pb.IssuanceRule(
+        display_name=rule.display_name,
+        teams=[child_name(organization_id, "teams", team_id) for team_id in rule.teams],
+        models=rule.models,
+        quota_ceiling=limit_messages(rule.quota_ceiling),
+        max_keys_per_member=rule.max_keys_per_member,
+    )
+    if rule.max_key_lifetime_s is not None:
+        view.max_key_lifetime.FromSeconds(rule.max_key_lifetime_s)
+    return view
 
 
 def policy_message(one: Policy) -> pb.Policy:
@@ -198,6 +239,7 @@ def policy_message(one: Policy) -> pb.Policy:
         self_approval=one.self_approval,
         orphaned_keys=pb.ORPHANED_KEYS_UNSPECIFIED if one.orphaned_keys is None else _FATES[one.orphaned_keys],
         orphaned_keys_owner=child_name(one.organization_id, "members", owner) if owner else "",
+        issuance_rules=[_issuance_rule_message(rule, one.organization_id) for rule in one.issuance_rules],
         update_time=timestamp(one.update_time),
         etag=etag_of(one),
     )

@@ -62,7 +62,7 @@ def check_draft(draft: KeyDraft, organization_id: str, now: datetime) -> DraftId
 
     Raises invalid_request with a `param` such as `key.purpose`, and not_found for names of another organization.
     """
-    _check_text(draft.purpose.strip() and draft.purpose, "key.purpose", _PURPOSE_CHARACTERS, "what the key is for")
+    check_text(draft.purpose.strip() and draft.purpose, "key.purpose", _PURPOSE_CHARACTERS, "what the key is for")
     owner_id = _member_of(draft.owner, organization_id, "key.owner")
     _require(draft.team, "key.team", "the team that the key belongs to")
     team_organization, team_id = child_of(draft.team, "teams", "key.team")
@@ -107,7 +107,8 @@ def _require(value: str, param: str, meaning: str) -> None:
         raise invalid(param, f"is required: {meaning}")
 
 
-def _check_text(value: str, param: str, most: int, meaning: str) -> None:
+def check_text(value: str, param: str, most: int, meaning: str) -> None:
+    """Raise invalid_request for a text that is empty, longer than `most` characters or holds control characters."""
     _require(value, param, meaning)
     if len(value) > most:
         raise invalid(param, f"must have at most {most} characters")
@@ -141,14 +142,15 @@ def _check_quota(draft: KeyDraft, organization_id: str, team_id: str) -> None:
         raise invalid("key.quota.limits.rules", f"must be at most {_RULES}")
     seen: set[tuple[int, int, str]] = set()
     for index, rule in enumerate(quota.limits):
-        _check_rule(rule, f"key.quota.limits.rules[{index}]")
+        check_limit(rule, f"key.quota.limits.rules[{index}]")
         identity = (rule.metric, rule.window, rule.model)
         if identity in seen:
             raise invalid(f"key.quota.limits.rules[{index}]", "repeats an earlier rule's metric, window and model")
         seen.add(identity)
 
 
-def _check_rule(rule: LimitRule, param: str) -> None:
+def check_limit(rule: LimitRule, param: str) -> None:
+    """Raise invalid_request for a limit that counts nothing."""
     if rule.metric == LIMIT_METRIC_UNSPECIFIED:
         raise invalid(f"{param}.metric", "is required: what is counted")
     if (rule.metric == LIMIT_METRIC_CONCURRENT_REQUESTS) == bool(rule.window):
@@ -156,7 +158,7 @@ def _check_rule(rule: LimitRule, param: str) -> None:
     if not 0 <= rule.limit <= _MOST:
         raise invalid(f"{param}.limit", "must be 0 or more")
     if rule.model:
-        _check_text(rule.model, f"{param}.model", _MODEL_CHARACTERS, "a public model name")
+        check_text(rule.model, f"{param}.model", _MODEL_CHARACTERS, "a public model name")
 
 
 def _check_rotation_period(period_s: int) -> None:
@@ -171,7 +173,7 @@ def _check_list(values: Iterable[str], param: str, most: int, most_characters: i
     if len(listed) > most:
         raise invalid(param, f"must hold at most {most} entries")
     for index, value in enumerate(listed):
-        _check_text(value, f"{param}[{index}]", most_characters, "an empty entry means nothing")
+        check_text(value, f"{param}[{index}]", most_characters, "an empty entry means nothing")
 
 
 def _check_networks(networks: tuple[str, ...]) -> None:
@@ -190,6 +192,6 @@ def _check_labels(draft: KeyDraft) -> None:
     if len(draft.labels) > _LABELS:
         raise invalid("key.labels", f"must be at most {_LABELS}")
     for name, value in draft.labels.items():
-        _check_text(name, "key.labels", _LABEL_KEY_CHARACTERS, "a label needs a name")
+        check_text(name, "key.labels", _LABEL_KEY_CHARACTERS, "a label needs a name")
         if value:
-            _check_text(value, f"key.labels[{name}]", _LABEL_VALUE_CHARACTERS, "a label's value")
+            check_text(value, f"key.labels[{name}]", _LABEL_VALUE_CHARACTERS, "a label's value")

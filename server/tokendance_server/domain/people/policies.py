@@ -7,15 +7,16 @@ import zoneinfo
 from dataclasses import replace
 
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.keys.rules import invalid, missing
+from tokendance_server.domain.keys.rules import check_limit, check_text, invalid, missing
 from tokendance_server.domain.names import child_of, organization_of, policy_of
-from tokendance_server.domain.people.records import KeyFate, Policy, Preferences
+from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, Preferences
 from tokendance_server.domain.people.rules import check_etag, failed, nothing_here
-from tokendance_server.domain.people.store import PeopleStore
+from tokendance_server.domain.people.store import PeopleStore, Tenant
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.scopes import changes_all, in_scope
 
 _SHORTEST_REVEAL_S, _LONGEST_REVEAL_S = 3600, 30 * 86_400
+_MOST_RULES = 50
 
 
 class Policies:
@@ -64,6 +65,7 @@ class Policies:
                     raise missing("policy.orphaned_keys_owner", "member")
                 if not member.works:
                     raise failed("Keys go to a member who is neither suspended nor out.", "policy.orphaned_keys_owner")
+            await _require_teams(tenant, after, before)
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
                 await tenant.put(after, now)
@@ -99,12 +101,34 @@ class PreferenceDesk:
         return after
 
 
+async def _require_teams(tenant: Tenant, after: Policy, before: Policy) -> None:
+    known = {team_id for rule in before.issuance_rules for team_id in rule.teams}
+    for index, rule in enumerate(after.issuance_rules):
+        for place, team_id in enumerate(rule.teams):
+            if team_id not in known and await tenant.team(team_id) is None:
+                raise missing(f"policy.issuance_rules[{index}].teams[{place}]", "team")
+
+
 def _check(policy: Policy) -> None:
     period = policy.reveal_period_s
     if period is not None and not _SHORTEST_REVEAL_S <= period <= _LONGEST_REVEAL_S:
         raise invalid("policy.reveal_period", "must be from 1 hour to 30 days")
     if (policy.orphaned_keys is KeyFate.REASSIGN) != bool(policy.orphaned_keys_owner_id):
         raise invalid("policy.orphaned_keys_owner", "goes with reassigning the keys, and only with it")
+    if len(policy.issuance_rules) > _MOST_RULES:
+        raise invalid("policy.issuance_rules", f"must be at most {_MOST_RULES}")
+    for index, rule in enumerate(policy.issuance_rules):
+        _check_rule(rule, f"policy.issuance_rules[{index}]")
+
+
+def _check_rule(rule: IssuanceRule, param: str) -> None:
+    check_text(rule.display_name.strip() and rule.display_name, f"{param}.display_name", 100, "what people read")
+    for index, limit in enumerate(rule.quota_ceiling):
+        check_limit(limit, f"{param}.quota_ceiling[{index}]")
+    if rule.max_key_lifetime_s is not None and rule.max_key_lifetime_s <= 0:
+        raise invalid(f"{param}.max_key_lifetime", "must be more than nothing, or absent for any")
+    if rule.max_keys_per_member is not None and rule.max_keys_per_member < 1:
+        raise invalid(f"{param}.max_keys_per_member", "must be 1 or more, or absent for any number")
 
 
 @functools.cache

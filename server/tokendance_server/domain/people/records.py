@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.names import policy_name
 from tokendance_server.domain.organizations import (
     Member,
@@ -56,6 +57,21 @@ class MemberDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class IssuanceRule:
+    """Bounds inside which a request for a key is granted by itself; what is empty or None bounds nothing.
+
+    `teams` are ids. Of `quota_ceiling` a key must have each limit of its own, at this height or lower.
+    """
+
+    display_name: str
+    teams: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    quota_ceiling: tuple[LimitRule, ...] = ()
+    max_key_lifetime_s: int | None = None
+    max_keys_per_member: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """By which rules an organization governs itself. `update_time` is None until the first change."""
 
@@ -66,6 +82,7 @@ class Policy:
     orphaned_keys_owner_id: str = ""
     update_time: datetime | None = None
     version: int = 1
+    issuance_rules: tuple[IssuanceRule, ...] = ()
 
     @property
     def name(self) -> str:

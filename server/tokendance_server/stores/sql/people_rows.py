@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
 
+from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.organizations import (
     Member,
     MemberRole,
@@ -15,7 +17,7 @@ from tokendance_server.domain.organizations import (
     OrganizationState,
     Team,
 )
-from tokendance_server.domain.people.records import KeyFate, Policy, search_text
+from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, search_text
 
 
 def organization_row(one: Organization) -> dict[str, Any]:
@@ -125,6 +127,7 @@ def policy_row(one: Policy) -> dict[str, Any]:
         "reveal_period_s": one.reveal_period_s,
         "orphaned_keys": None if one.orphaned_keys is None else one.orphaned_keys.value,
         "orphaned_keys_owner_id": one.orphaned_keys_owner_id,
+        "issuance_rules": [asdict(rule) for rule in one.issuance_rules],
     }
     return {
         "organization_id": one.organization_id,
@@ -145,4 +148,17 @@ def read_policy(row: Row[Any]) -> Policy:
         row.document["orphaned_keys_owner_id"],
         row.update_time,
         row.version,
+        # Policies of the version before have none.
+        tuple(_read_rule(rule) for rule in row.document.get("issuance_rules", ())),
+    )
+
+
+def _read_rule(document: dict[str, Any]) -> IssuanceRule:
+    return IssuanceRule(
+        document["display_name"],
+        tuple(document["teams"]),
+        tuple(document["models"]),
+        tuple(LimitRule(**limit) for limit in document["quota_ceiling"]),
+        document["max_key_lifetime_s"],
+        document["max_keys_per_member"],
     )
