@@ -234,6 +234,29 @@ key_rotations = Table(
     ForeignKeyConstraint(["organization_id", "key_id"], ["keys.organization_id", "keys.id"]),
 )
 
+key_requests = Table(
+    "key_requests",
+    metadata,
+    Column("organization_id", Text(40), primary_key=True),
+    Column("id", Text(40), primary_key=True),
+    Column("requester_id", Text(40), nullable=False),
+    # The key as it is wanted or, once granted, as it was granted.
+    Column("draft", JSON, nullable=False),
+    Column("state", Text(20), nullable=False),
+    Column("key_id", Text(40)),
+    Column("decision_reason", Text(500), nullable=False),
+    Column("decided_by", Text(400), nullable=False),
+    Column("create_time", Instant, nullable=False),
+    Column("decide_time", Instant),
+    Column("reveal_expire_time", Instant),
+    Column("version", Integer, nullable=False),
+    ForeignKeyConstraint(["organization_id", "requester_id"], ["members.organization_id", "members.id"]),
+    ForeignKeyConstraint(["organization_id", "key_id"], ["keys.organization_id", "keys.id"]),
+    Index(None, "organization_id", "create_time", "id"),
+    Index(None, "create_time", "id"),
+    Index(None, "organization_id", "requester_id"),
+)
+
 changes = Table(
     "changes",
     metadata,
