@@ -123,6 +123,9 @@ members = Table(
     Column("state", Text(20), nullable=False),
     Index(None, "organization_id", "subject"),
     Index(None, "organization_id", "folded_email"),
+    # Who signs in is looked for in every organization.
+    Index(None, "subject"),
+    Index(None, "folded_email"),
 )
 
 member_teams = Table(
@@ -361,4 +364,25 @@ audit_personal = Table(
     Column("salt", LargeBinary(16), nullable=False),
     Column("document", LongText, nullable=False),
     Index(None, "subject"),
+)
+
+audit_cursors = Table(
+    "audit_cursors",
+    metadata,
+    # No reference, as above.
+    Column("organization_id", Text(40), primary_key=True),
+    # The last event that the sink has.
+    Column("sequence", BigInteger, nullable=False),
+    # The last head that was signed, and when.
+    Column("head_sequence", BigInteger, nullable=False),
+    Column("head_time", Instant),
+)
+
+job_leases = Table(
+    "job_leases",
+    metadata,
+    Column("name", Text(40), primary_key=True),
+    # A run of a node.
+    Column("holder", Text(40), nullable=False),
+    Column("expire_time", Instant, nullable=False),
 )
