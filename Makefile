@@ -34,14 +34,16 @@ check: setup .venv-gen/.installed ## format, lint, types, import floors, proto r
 	.venv-gen/bin/python tools/dev/gen_proto.py --check
 	$(BIN)/python tools/dev/check_proto.py
 	$(BIN)/python tools/dev/error_docs.py --check
+	$(BIN)/python tools/dev/gen_openapi.py --check
 	$(BIN)/python tools/dev/check_pth.py .venv .venv-gen
 
 lock: ## renew the locks of both Python environments from the pyproject files
 	$(PYTHON) tools/dev/lock.py
 
-gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb and proto/errors.md from proto/
+gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb, proto/errors.md and the OpenAPI document
 	.venv-gen/bin/python tools/dev/gen_proto.py
 	$(BIN)/python tools/dev/error_docs.py
+	$(BIN)/python tools/dev/gen_openapi.py
 
 bench: .venv/.installed ## measure the budgets of the design beside their yardsticks
 	$(BIN)/python -m dev.bench

@@ -8,6 +8,7 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from tokendance.gateway.v1 import errors_pb2
+from tokendance_facade.admin.api import AdminApi
 from tokendance_facade.bodies import BodyReader
 from tokendance_facade.callers import CallerReader
 from tokendance_facade.config import FacadeConfig
@@ -60,7 +61,8 @@ class Facade:
             stopping=self._stopping,
         )
         self._public = Listener(config.http, config, site.handle, site.refuse, tls=config.tls)
-        self._internal = InternalSite(config.internal, registry, ready, config=config)
+        admin = AdminApi(channel, calls, bodies, timeout_s=config.admin_timeout_s, keepalive_s=config.keepalive_s)
+        self._internal = InternalSite(config.internal, registry, ready, config=config, admin=admin.handle)
 
     @property
     def http_url(self) -> str:

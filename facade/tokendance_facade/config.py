@@ -73,6 +73,7 @@ class FacadeConfig(BaseModel):
     unary_timeout_s: Seconds = 600
     stream_timeout_s: Seconds = 3600
     models_timeout_s: Seconds = 30
+    admin_timeout_s: Seconds = 30
     stream_headers_after_s: Seconds = 10
     keepalive_s: Seconds = 15
 

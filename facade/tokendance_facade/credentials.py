@@ -31,8 +31,21 @@ class Headers(Protocol):
 def read_credential(headers: Headers, query: str) -> str:
     """Return the credential without its scheme: printable ASCII, at most 4,096 characters.
 
-    Raises missing_api_key, invalid_api_key, credentials_conflict, and credential_misplaced for one in the query string
-    or in a cookie.
+    Raises missing_api_key, and the errors of `find_credential`.
+    """
+    found = find_credential(headers, query)
+    if found is None:
+        raise _error(
+            errors_pb2.ERROR_REASON_MISSING_API_KEY,
+            "Send the TokenDance API key in the header `Authorization: Bearer tdk_…`.",
+        )
+    return found
+
+
+def find_credential(headers: Headers, query: str) -> str | None:
+    """Return the credential without its scheme, as `read_credential` does, or None where there is none.
+
+    Raises invalid_api_key, credentials_conflict, and credential_misplaced for one in the query string or in a cookie.
     """
     if query:
         _refuse_query(query)
@@ -53,10 +66,7 @@ def read_credential(headers: Headers, query: str) -> str:
                     )
                 found = value.strip()
     if not found:
-        raise _error(
-            errors_pb2.ERROR_REASON_MISSING_API_KEY,
-            "Send the TokenDance API key in the header `Authorization: Bearer tdk_…`.",
-        )
+        return None
     if len(found) > MAX_CREDENTIAL or not found.isascii() or not found.isprintable() or " " in found:
         raise _error(
             errors_pb2.ERROR_REASON_INVALID_API_KEY, "The credential is too long or holds characters that no key has."

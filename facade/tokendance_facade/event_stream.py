@@ -17,9 +17,9 @@ _NO_CACHE: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffer
 class EventStream:
     """Writes one event stream.
 
-    The head goes out with the first event, or once `headers_after_s` have passed; from then on a comment follows each
-    `keepalive_s` of silence. One timer serves both, whatever the rate of events. `headers` is called for further
-    headers when the head goes out.
+    The head goes out with the first event, or once `headers_after_s` have passed; from then on `keep_alive`, a comment,
+    follows each `keepalive_s` of silence. One timer serves both, whatever the rate of events. `headers` is called for
+    further headers when the head goes out.
     """
 
     def __init__(
@@ -30,7 +30,11 @@ class EventStream:
         *,
         headers_after_s: float,
         keepalive_s: float,
+        content_type: str = EVENT_STREAM,
+        keep_alive: bytes = KEEP_ALIVE,
     ) -> None:
+        self._content_type = content_type
+        self._silence = keep_alive
         self._request = request
         self._request_id = request_id
         self._headers = headers
@@ -71,7 +75,7 @@ class EventStream:
         self.opened = True
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         return b"%b%b%b\r\n" % (
-            head(200, EVENT_STREAM, self._request_id, (*_NO_CACHE, *self._headers())),
+            head(200, self._content_type, self._request_id, (*_NO_CACHE, *self._headers())),
             framing,
             connection_line(self._request, keep_alive=self._keep_alive),
         )
@@ -89,6 +93,6 @@ class EventStream:
             self._timer = self._loop.call_at(due, self._tick)
             return
         elif transport.get_write_buffer_size() == 0:
-            transport.write(self._frame(KEEP_ALIVE))
+            transport.write(self._frame(self._silence))
         self._last_write = now
         self._timer = self._loop.call_at(now + self._keepalive_s, self._tick)

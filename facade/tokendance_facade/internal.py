@@ -1,4 +1,4 @@
-"""The internal listener: metrics and health. Speaks to operators and their machines; takes no API key."""
+"""The internal listener: metrics, health, administration. Speaks to operators and machines; takes no API key."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.ids import new_id
+from tokendance_facade.admin.bindings import PREFIX
 from tokendance_facade.answers import Answer, Reply
 from tokendance_facade.config import FacadeConfig
 from tokendance_facade.credentials import api_key_in
 from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.listener import Listener
-from tokendance_facade.routes import Route, RouteTable
+from tokendance_facade.routes import Handler, Route, RouteTable
 
 _log = structlog.get_logger("tokendance_facade")
 _SURFACE = errors_pb2.SURFACE_ADMIN
 
 
 class InternalSite:
-    """`/metrics`, `/livez` and `/readyz` of one process, at `address`. `ready` tells whether calls can be served."""
+    """`/metrics`, `/livez` and `/readyz` of one process, at `address`; `admin` answers what lies below `/admin/v1/`.
+
+    `ready` tells whether calls can be served.
+    """
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class InternalSite:
         ready: Callable[[], bool],
         *,
         config: FacadeConfig | None = None,
+        admin: Handler | None = None,
     ) -> None:
         self._registry = registry
         self._ready = ready
@@ -48,6 +53,7 @@ class InternalSite:
                 ("/readyz", self._readyz),
             )
         )
+        self._admin = admin
 
     @property
     def url(self) -> str:
@@ -73,6 +79,8 @@ class InternalSite:
                     "This looks like an API key; it calls models on the public listener and has no meaning here.",
                     origin="caller",
                 )
+            if self._admin is not None and exchange.path.startswith(PREFIX):
+                return await self._admin(exchange)
             route = self._routes.find(exchange)
             if route is None:
                 return exchange.answer(204, b"")

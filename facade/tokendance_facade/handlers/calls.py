@@ -58,12 +58,12 @@ class Calls:
         self._stopping = stopping
         self._completions: Any = CompletionsServiceStub(channel)
 
-    async def unary(self, exchange: Exchange, credential: str, rpc: Any, request: Any, timeout_s: float) -> Any:
+    async def unary(self, exchange: Exchange, credential: str | None, rpc: Any, request: Any, timeout_s: float) -> Any:
         """Return the answer of a unary RPC. Raises GatewayError."""
         patience = _patience_s(exchange)
         call = rpc(
             request,
-            metadata=self._metadata(exchange, credential),
+            metadata=self.metadata(exchange, credential),
             timeout=timeout_s if patience is None else min(patience, timeout_s),
         )
         try:
@@ -104,7 +104,7 @@ class Calls:
             completion=completion, idempotency_key=_idempotency_key(exchange)
         )
         call = self._completions.StreamCompletion(
-            request, metadata=self._metadata(exchange, credential), timeout=self._config.stream_timeout_s
+            request, metadata=self.metadata(exchange, credential), timeout=self._config.stream_timeout_s
         )
         stream = self._open_stream(exchange, encoder)
         try:
@@ -135,9 +135,12 @@ class Calls:
             if not call.done():
                 call.cancel()
 
-    def _metadata(self, exchange: Exchange, credential: str) -> tuple[tuple[str, str | bytes], ...]:
+    def metadata(self, exchange: Exchange, credential: str | None) -> tuple[tuple[str, str | bytes], ...]:
+        """Return what goes with the RPC of an exchange; from here on the server keeps its record."""
         exchange.called = True
         assertion = self._callers.read(exchange.request, exchange.request_id, exchange.surface, exchange.route)
+        if credential is None:
+            return ((CALLER_KEY, assertion),)
         return (("authorization", f"Bearer {credential}"), (CALLER_KEY, assertion))
 
     def _open_stream(self, exchange: Exchange, encoder: Encoder) -> EventStream:
