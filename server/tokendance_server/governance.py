@@ -10,6 +10,7 @@ from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.requests import KeyRequests
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
@@ -18,6 +19,7 @@ from tokendance_server.domain.people.desk import People, build_people
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.key_requests import SqlKeyRequestStore
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
@@ -35,6 +37,7 @@ class Governance:
     watcher: Watcher
     people: People
     trail: Trail
+    requests: KeyRequests
 
 
 def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
@@ -57,7 +60,8 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
     people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
     trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
-    return Governance(organizations, keys, life, verifier, watcher, people, trail)
+    requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
+    return Governance(organizations, keys, life, verifier, watcher, people, trail, requests)
 
 
 def _tell_sight(error: Exception | None) -> None:

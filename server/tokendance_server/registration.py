@@ -58,10 +58,10 @@ def register(
     table = MethodTable()
     target: Any = table  # the generated functions ask for a whole server and use only what the table has
     completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
-    # A decorator completes it where the types cannot see it.
-    keys_service = KeysService(governance.keys, governance.life, governance.verifier)  # type: ignore[abstract]
+    keys_service = KeysService(governance.keys, governance.life, governance.verifier, governance.requests)
     keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
-    people = OrganizationsService(governance.people)  # type: ignore[abstract] # as the one above
+    # A decorator completes it where the types cannot see it.
+    people = OrganizationsService(governance.people)  # type: ignore[abstract]
     organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)

@@ -8,12 +8,17 @@ from typing import Literal
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 
-Collection = Literal["keys", "teams", "members"]
+Collection = Literal["keys", "teams", "members", "keyRequests"]
 
 ANY_ORGANIZATION = "organizations/-"
 """Stands for every organization that the caller may see, where a list allows it."""
 
-_PREFIXES: dict[Collection, str] = {"keys": "key", "teams": "team", "members": "user"}
+_PREFIXES: dict[Collection, str] = {
+    "keys": "key",
+    "teams": "team",
+    "members": "user",
+    "keyRequests": "kreq",
+}
 _ID = r"[0-9a-hjkmnp-tv-z]{26}"
 _ORGANIZATION = re.compile(rf"organizations/(org_{_ID})")
 _CHILDREN = {

@@ -76,6 +76,24 @@ def to_proto(key: Key, now: datetime) -> pb.Key:
     return view
 
 
+def draft_message(draft: KeyDraft) -> pb.Key:
+    """Return a key as it is asked for, which has nothing yet that the gateway sets."""
+    view = pb.Key(
+        purpose=draft.purpose,
+        owner=draft.owner,
+        team=draft.team,
+        quota=_quota_to_proto(draft.quota),
+        rotation=pb.KeyRotation(responsible=draft.responsible),
+        expire_time=timestamp(draft.expire_time),
+        allowed_models=draft.allowed_models,
+        allowed_networks=draft.allowed_networks,
+        labels=draft.labels,
+        excluded_route_tags=draft.excluded_route_tags,
+    )
+    view.rotation.period.FromSeconds(draft.rotation_period_s)
+    return view
+
+
 def new_key(key: pb.Key) -> KeyDraft:
     """Return what is asked for in a new key. Raises invalid_request for a field that only the gateway sets."""
     given = {field.name for field, _ in key.ListFields()}

@@ -11,6 +11,7 @@ from tokendance.gateway.v1 import keys_service_pb2_grpc as pb_grpc
 from tokendance_server.domain.keys.key import Key
 from tokendance_server.domain.keys.keys import KeyQuery, Keys
 from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.requests import KeyRequests
 from tokendance_server.domain.keys.rules import DAY_S
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.services.call import call_of
@@ -22,17 +23,17 @@ from tokendance_server.services.key_messages import (
     to_proto,
     whole_seconds,
 )
+from tokendance_server.services.key_requests import IssuanceService
 from tokendance_server.services.origins import origin_of
-from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@refuse_rest(pb.DESCRIPTOR.services_by_name["KeysService"])
-class KeysService(pb_grpc.KeysServiceServicer):
-    """Serves the life of keys, and the checking of secrets; asking for keys comes with its own rules."""
+class KeysService(IssuanceService, pb_grpc.KeysServiceServicer):
+    """Serves the life of keys and the checking of secrets; requests for keys are a part of their own."""
 
-    def __init__(self, keys: Keys, life: KeyLife, verifier: Verifier) -> None:
+    def __init__(self, keys: Keys, life: KeyLife, verifier: Verifier, requests: KeyRequests) -> None:
+        super().__init__(requests)
         self._keys = keys
         self._life = life
         self._verifier = verifier

@@ -18,6 +18,7 @@ from tokendance.ids import new_id
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.requests import KeyRequests
 from tokendance_server.domain.keys.secrets import PepperRing, mint
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.names import organization_name
@@ -26,6 +27,8 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.services.call import Call, Trust
 from tokendance_server.services.keys import KeysService
 from tokendance_server.stores.memory import MemoryKeyStore, MemoryOrganizationStore
+from tokendance_server.stores.memory_key_requests import MemoryKeyRequestStore
+from tokendance_server.stores.memory_people import MemoryPeopleStore
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 OPERATOR = Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name="local-operator")
@@ -67,14 +70,18 @@ class Desk:
 async def desk() -> Desk:
     """An empty gateway after its first start."""
     clock = ManualClock(START)
-    organizations = Organizations(MemoryOrganizationStore(), clock)
+    records = MemoryOrganizationStore()
+    organizations = Organizations(records, clock)
     names = await organizations.bootstrap()
     assert names is not None
     store, peppers = MemoryKeyStore(), PepperRing.of(bytes(range(32)))
     verifier = Verifier(store, peppers, clock, lambda: True)
     keys = Keys(store, organizations, peppers, clock, verifier.forget)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
-    service = KeysService(keys, life, verifier)  # type: ignore[abstract] # a decorator completes it unseen by the types
+    requests = KeyRequests(
+        MemoryKeyRequestStore(MemoryPeopleStore(records, store)), peppers, clock, changed=verifier.forget
+    )
+    service = KeysService(keys, life, verifier, requests)
     return Desk(names, service, verifier, clock)
 
 

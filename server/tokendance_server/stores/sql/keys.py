@@ -45,9 +45,9 @@ class SqlKeyStore:
             return made
         try:
             async with self._database.transaction() as connection:
-                await connection.execute(keys.insert(), _key_row(key))
+                await connection.execute(keys.insert(), key_row(key))
                 if key.secrets:
-                    await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
+                    await connection.execute(key_secrets.insert(), [secret_row(key, one) for one in key.secrets])
                 if request_id:
                     await connection.execute(
                         key_creates.insert(),
@@ -71,7 +71,7 @@ class SqlKeyStore:
     async def replace(
         self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
     ) -> bool:
-        row = _key_row(after)
+        row = key_row(after)
         try:
             async with self._database.transaction() as connection:
                 # First of all: on PostgreSQL this waits for whoever else changes the key, and then sees its version.
@@ -82,12 +82,12 @@ class SqlKeyStore:
                         keys.c.id == before.id,
                         keys.c.version == before.version,
                     )
-                    .values({name: value for name, value in row.items() if name not in _UNCHANGED})
+                    .values({name: value for name, value in row.items() if name not in UNCHANGED})
                 )
                 if found.rowcount != 1:
                     return False
                 if after.secrets != before.secrets:
-                    await self._replace_secrets(connection, after)
+                    await replace_secrets(connection, after)
                 if mark is not None:
                     await connection.execute(
                         key_rotations.insert(), {"organization_id": before.organization_id, **asdict(mark)}
@@ -129,20 +129,13 @@ class SqlKeyStore:
             same_time = and_(keys.c.create_time == after.create_time, keys.c.id < after.id)
             conditions.append(or_(keys.c.create_time < after.create_time, same_time))
         async with self._database.read() as connection:
-            rows = (await connection.execute(_select(and_(True, *conditions), limit))).all()
-        return [_key([*of_one_key]) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
-
-    @staticmethod
-    async def _replace_secrets(connection: AsyncConnection, key: Key) -> None:
-        owned = and_(key_secrets.c.organization_id == key.organization_id, key_secrets.c.key_id == key.id)
-        await connection.execute(delete(key_secrets).where(owned))
-        if key.secrets:
-            await connection.execute(key_secrets.insert(), [_secret_row(key, one) for one in key.secrets])
+            rows = (await connection.execute(select_keys(and_(True, *conditions), limit))).all()
+        return [read_key([*of_one_key]) for _, of_one_key in groupby(rows, key=lambda row: row.id)]
 
     async def _read_one(self, query: Select[Any], parameters: Mapping[str, Any]) -> Key | None:
         async with self._database.read() as connection:
             rows = (await connection.execute(query, parameters)).all()
-        return _key(rows) if rows else None
+        return read_key(rows) if rows else None
 
     async def _made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
         query = select(key_creates).where(
@@ -157,7 +150,15 @@ class SqlKeyStore:
         return made, row.fingerprint
 
 
-def _select(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
+async def replace_secrets(connection: AsyncConnection, key: Key) -> None:
+    """Put the secrets of a key in place of those that it had."""
+    owned = and_(key_secrets.c.organization_id == key.organization_id, key_secrets.c.key_id == key.id)
+    await connection.execute(delete(key_secrets).where(owned))
+    if key.secrets:
+        await connection.execute(key_secrets.insert(), [secret_row(key, one) for one in key.secrets])
+
+
+def select_keys(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
     """Return the statement that reads keys, newest first, with one row for each secret, or one without any."""
     page = select(keys).where(wanted).order_by(keys.c.create_time.desc(), keys.c.id.desc()).limit(limit).subquery()
     # A join, because SQLite reads the whole table for a list of pairs.
@@ -182,12 +183,12 @@ def _select(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
     )
 
 
-# Never changed, or changed without a new version.
-_UNCHANGED = frozenset({"organization_id", "id", "create_time", "last_used_time"})
+UNCHANGED = frozenset({"organization_id", "id", "create_time", "last_used_time"})
+"""The columns that never change, or change without a new version."""
 
 # Built once: building a statement of this size costs more than running it.
-_BY_ID = _select(keys.c.id == bindparam("key_id"), 1)
-_BY_DIGEST = _select(
+_BY_ID = select_keys(keys.c.id == bindparam("key_id"), 1)
+_BY_DIGEST = select_keys(
     keys.c.id
     == select(key_secrets.c.key_id)
     .where(key_secrets.c.digest.in_(bindparam("digests", expanding=True)))
@@ -222,7 +223,8 @@ def _conditions(filter: KeyFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _key_row(key: Key) -> dict[str, Any]:
+def key_row(key: Key) -> dict[str, Any]:
+    """Return the row of a key, without its secrets."""
     return {
         "organization_id": key.organization_id,
         "id": key.id,
@@ -254,7 +256,8 @@ def _key_row(key: Key) -> dict[str, Any]:
     }
 
 
-def _secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
+def secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
+    """Return the row of a secret."""
     return {
         "organization_id": key.organization_id,
         "key_id": key.id,
@@ -265,7 +268,7 @@ def _secret_row(key: Key, secret: KeySecret) -> dict[str, Any]:
     }
 
 
-def _key(rows: Sequence[Row[Any]]) -> Key:
+def read_key(rows: Sequence[Row[Any]]) -> Key:
     """Return the key of rows that differ in their secret only."""
     row = rows[0]
     return Key(
