@@ -31,7 +31,7 @@ from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
-from tokendance_server.identity import Identity, open_identity
+from tokendance_server.identity import Identity, open_identity, sign_ins_maker
 from tokendance_server.listeners import Listener
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
@@ -202,7 +202,14 @@ async def open_server(
         upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)
         check_buildable(configured, upstreams)
         parts = await open_catalogue(SqlCatalogueStore(storage.database), layer, upstreams, governance.watcher, clock)
-        identity = open_identity(config, directory.path, egress, clock, loopback_only=loopback_only)
+        identity = open_identity(
+            config,
+            directory.path,
+            egress,
+            clock,
+            loopback_only=loopback_only,
+            make_sign_ins=sign_ins_maker(storage.database, governance, clock),
+        )
         undo.push_async_callback(identity.close)
         bounds = config.draining
         drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import yarl
 
+from tokendance.errors import GatewayError
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.catalogue.models import ProviderConfig
+from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.identity.arrivals import Arrivals
 from tokendance_server.domain.identity.development import KEY_FILE, DevelopmentKey, development_tokens, new_key
+from tokendance_server.domain.identity.roles import Person
+from tokendance_server.domain.identity.sign_ins import SignIns
 from tokendance_server.domain.identity.signing_keys import SigningKeys
 from tokendance_server.domain.identity.tokens import AccessTokens
+from tokendance_server.domain.principals import Principal
+from tokendance_server.governance import Governance
 from tokendance_server.identity_settings import IdentitySettings, check_issuer_url
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.sign_in import SignIn
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.paths import read_private
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.directory import SqlDirectory
+from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.telemetry import logger
 
 _DISCOVERY = "/.well-known/openid-configuration"
 _DOCUMENT_BYTES = 512 * 1024
 _PATIENCE_S = 5.0
+
+MakeSignIns = Callable[[Collection[str]], SignIns]
+"""Returns what makes callers of people; it is told the organizations whose people groups tell."""
 
 
 class Identity:
@@ -44,8 +58,59 @@ class Identity:
             await self._transport.close()
 
 
+class _ByRecord:
+    """Tells who bears a token of the identity provider, and which member that is."""
+
+    def __init__(self, tokens: AccessTokens[Person], sign_ins: SignIns) -> None:
+        self._tokens = tokens
+        self._sign_ins = sign_ins
+
+    async def identify(self, token: str) -> Principal:
+        """Return the caller. Raises as Tokens.identify."""
+        return await self._sign_ins.principal(await self._tokens.identify(token))
+
+
+class _ByName:
+    """Tells who bears a token of the development issuer, if the member that it names works."""
+
+    def __init__(self, tokens: AccessTokens[Principal], sign_ins: SignIns) -> None:
+        self._tokens = tokens
+        self._sign_ins = sign_ins
+
+    async def identify(self, token: str) -> Principal:
+        """Return the caller. Raises as Tokens.identify."""
+        return await self._sign_ins.vouch(await self._tokens.identify(token))
+
+
+def sign_ins_maker(database: Database, governance: Governance, clock: Clock) -> MakeSignIns:
+    """Return what makes callers of people, by the records of a database."""
+    arrivals = Arrivals(SqlPeopleStore(database), governance.people.members, clock, _tell_not_stopped)
+
+    def make(governed: Collection[str]) -> SignIns:
+        sign_ins = SignIns(
+            SqlDirectory(database),
+            clock,
+            governed=governed,
+            works=governance.organizations.works,
+            sighted=lambda: governance.watcher.healthy,
+            activate=arrivals.activate,
+            stop=arrivals.stop,
+        )
+        for kind in (ChangeKind.MEMBER, ChangeKind.ORGANIZATION):
+            governance.watcher.subscribe(kind, sign_ins)
+        return sign_ins
+
+    return make
+
+
 def open_identity(
-    config: ServerConfig, data_dir: Path, egress: EgressPolicy, clock: Clock, *, loopback_only: bool
+    config: ServerConfig,
+    data_dir: Path,
+    egress: EgressPolicy,
+    clock: Clock,
+    *,
+    loopback_only: bool,
+    make_sign_ins: MakeSignIns,
 ) -> Identity:
     """Wire what signs people in. Nothing is asked of an identity provider until a token comes.
 
@@ -57,8 +122,11 @@ def open_identity(
     if settings.issuer:
         transport = open_transport(config.upstream_client, egress, answer_bytes=_DOCUMENT_BYTES)
         keys = SigningKeys(_Documents(settings, transport).read_keys, clock, _tell_reading)
-        tokens = AccessTokens(settings.expected(), keys, settings.roles().principal, clock)
-        return Identity(SignIn(tokens, hub_prefixes=prefixes, hub_issuer=hub_issuer), keys, transport)
+        roles = settings.roles()
+        known = _ByRecord(
+            AccessTokens(settings.expected(), keys, roles.person, clock), make_sign_ins(roles.organizations)
+        )
+        return Identity(SignIn(known, hub_prefixes=prefixes, hub_issuer=hub_issuer), keys, transport)
     if config.database_url is not None or not loopback_only:
         return Identity(SignIn(hub_prefixes=prefixes, hub_issuer=hub_issuer))
     file = data_dir / KEY_FILE
@@ -68,8 +136,8 @@ def open_identity(
         raise StartupError(
             f"The key of the development issuer, {file}, cannot be used: {exc}. Remove the file to have a new one made."
         ) from exc
-    tokens = development_tokens(key, clock)
-    return Identity(SignIn(tokens, direct_only=True, hub_prefixes=prefixes, hub_issuer=hub_issuer))
+    named = _ByName(development_tokens(key, clock), make_sign_ins(()))
+    return Identity(SignIn(named, direct_only=True, hub_prefixes=prefixes, hub_issuer=hub_issuer))
 
 
 class _Documents:
@@ -108,3 +176,7 @@ def _tell_reading(error: Exception | None) -> None:
         logger().info("signing_keys_read_again")
     else:
         logger().warning("signing_keys_not_read", error=type(error).__name__, detail=str(error))
+
+
+def _tell_not_stopped(member: str, error: GatewayError) -> None:
+    logger().warning("member_not_stopped", member=member, code=error.code, detail=error.message)

@@ -21,8 +21,11 @@ from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.identity.development import DevelopmentKey
 from tokendance_server.domain.identity.roles import Grant
-from tokendance_server.identity import Identity, open_identity
+from tokendance_server.domain.identity.sign_ins import SignIns
+from tokendance_server.identity import Identity, MakeSignIns, open_identity
 from tokendance_server.startup import StartupError
+from tokendance_server.stores.memory import MemoryOrganizationStore
+from tokendance_server.stores.memory_directory import MemoryDirectory
 
 HTTPS = {"issuer": "https://a", "audience": AUDIENCE}
 GROUPS = [{"value": "admins", "role": "platform_admin"}]
@@ -34,7 +37,25 @@ def opened(
     """Return what signs people in on a node with these settings."""
     config = ServerConfig.model_validate({"data_dir": folder, **settings})
     policy = egress or EgressPolicy(allow_loopback=True)
-    return open_identity(config, folder, policy, ManualClock(NOW), loopback_only=loopback_only)
+    clock = ManualClock(NOW)
+    return open_identity(
+        config, folder, policy, clock, loopback_only=loopback_only, make_sign_ins=strangers_only(clock)
+    )
+
+
+def strangers_only(clock: ManualClock) -> MakeSignIns:
+    """Return what makes callers of people where nobody is a member."""
+
+    async def works(_: str) -> bool:
+        return True
+
+    async def never(*_: object) -> None:
+        pytest.fail("a record was changed")
+
+    directory = MemoryDirectory(MemoryOrganizationStore())
+    return lambda governed: SignIns(
+        directory, clock, governed=governed, works=works, sighted=lambda: True, activate=never, stop=never
+    )
 
 
 async def test_a_node_by_itself_has_a_development_issuer(tmp_path: Path) -> None:

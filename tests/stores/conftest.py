@@ -13,6 +13,8 @@ from tests.servers import PostgresServer
 from tokendance_server.domain.audit.store import AuditStore
 from tokendance_server.domain.catalogue.entries import CatalogueStore
 from tokendance_server.domain.changes import ChangeFeed
+from tokendance_server.domain.identity.sign_ins import Directory
+from tokendance_server.domain.keys.request_store import KeyRequestStore
 from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.organizations import OrganizationStore
 from tokendance_server.domain.people.store import PeopleStore
@@ -23,11 +25,15 @@ from tokendance_server.stores.memory import (
     MemoryOrganizationStore,
 )
 from tokendance_server.stores.memory_audit import MemoryAuditStore
+from tokendance_server.stores.memory_directory import MemoryDirectory
+from tokendance_server.stores.memory_key_requests import MemoryKeyRequestStore
 from tokendance_server.stores.memory_people import MemoryPeopleStore
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.directory import SqlDirectory
+from tokendance_server.stores.sql.key_requests import SqlKeyRequestStore
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
@@ -44,6 +50,22 @@ class Stores:
     catalogue: CatalogueStore
     audit: AuditStore
     people: PeopleStore
+    directory: Directory
+    requests: KeyRequestStore
+
+
+def sql_stores(database: Database) -> Stores:
+    """Return all stores on one database."""
+    return Stores(
+        SqlKeyStore(database),
+        SqlOrganizationStore(database),
+        SqlChangeFeed(database),
+        SqlCatalogueStore(database),
+        SqlAuditStore(database),
+        SqlPeopleStore(database),
+        SqlDirectory(database),
+        SqlKeyRequestStore(database),
+    )
 
 
 async def migrate(url: str) -> None:
@@ -98,16 +120,11 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "memory":
         changes, audit = MemoryChangeFeed(), MemoryAuditStore()
         catalogue = MemoryCatalogueStore(changes, audit)
-        keys, records = MemoryKeyStore(changes, audit), MemoryOrganizationStore()
-        yield Stores(keys, records, changes, catalogue, audit, MemoryPeopleStore(records, keys))
+        keys, records = MemoryKeyStore(changes, audit), MemoryOrganizationStore(changes)
+        people = MemoryPeopleStore(records, keys)
+        directory, requests = MemoryDirectory(records), MemoryKeyRequestStore(people)
+        yield Stores(keys, records, changes, catalogue, audit, people, directory, requests)
         return
     database = await _open(request.param, request, tmp_path)
-    yield Stores(
-        SqlKeyStore(database),
-        SqlOrganizationStore(database),
-        SqlChangeFeed(database),
-        SqlCatalogueStore(database),
-        SqlAuditStore(database),
-        SqlPeopleStore(database),
-    )
+    yield sql_stores(database)
     await database.close()

@@ -75,7 +75,7 @@ class DevelopmentKey:
         return jwt.encode(header, claims, self._key, algorithms=[_ALGORITHM])
 
 
-def development_tokens(key: DevelopmentKey, clock: Clock) -> AccessTokens:
+def development_tokens(key: DevelopmentKey, clock: Clock) -> AccessTokens[Principal]:
     """Return what checks tokens of this issuer, to the second: it runs on the clock of the node itself."""
     return AccessTokens(Expected(ISSUER, AUDIENCE, {_ALGORITHM}, 0), key, _bearer, clock)
 

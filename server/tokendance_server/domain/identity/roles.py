@@ -27,6 +27,7 @@ PEOPLE = frozenset(KINDS.values())
 """Who comes with a token of an identity provider: people, and machines that stand for themselves."""
 
 _MOST_GROUPS = 1000
+_MOST_EMAIL = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,18 @@ class Grant:
             raise ValueError(f"the role {self.role} needs an organization")
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a good token says its bearer is: a person, or a machine that stands for itself.
+
+    `email` is one that the issuer has verified, in folded case, or empty.
+    """
+
+    subject: str
+    email: str
+    grants: frozenset[Grant]
+
+
 class RoleMap:
     """Roles by configuration: `groups` are the values of the claim `claim` that carry one, `subjects` the machines.
 
@@ -59,13 +72,25 @@ class RoleMap:
         self._claim = claim
         self._groups = {name: tuple(grants) for name, grants in groups.items()}
         self._subjects = {name: tuple(grants) for name, grants in subjects.items()}
+        self.organizations = frozenset(
+            grant.organization for grants in self._groups.values() for grant in grants if grant.organization
+        )
+        """Organizations whose people are told by groups: who is in none of them is none of theirs."""
 
-    def principal(self, claims: Claims) -> Principal:
-        """Return the caller that these claims make. Raises permission_denied where they carry no role, or too many."""
+    def person(self, claims: Claims) -> Person:
+        """Return whom these claims speak of, with the roles that they carry."""
         found = set(self._subjects.get(claims["sub"], ()))
         for group in _texts(claims.get(self._claim)):
             found.update(self._groups.get(group, ()))
-        return principal_of(claims["sub"], found)
+        email = claims.get("email")
+        # Anything but a plain true is an address that somebody may have made up.
+        verified = isinstance(email, str) and claims.get("email_verified") is True and len(email) <= _MOST_EMAIL
+        return Person(claims["sub"], str(email).casefold() if verified else "", frozenset(found))
+
+    def principal(self, claims: Claims) -> Principal:
+        """Return the caller that these claims make. Raises permission_denied where they carry no role, or too many."""
+        person = self.person(claims)
+        return principal_of(person.subject, person.grants)
 
 
 def principal_of(subject: str, grants: Iterable[Grant], member: str = "") -> Principal:
@@ -77,13 +102,13 @@ def principal_of(subject: str, grants: Iterable[Grant], member: str = "") -> Pri
     roles = set(grants)
     name = member or f"identities/{quote(subject, safe='')}"
     if not roles:
-        raise _denied("Your sign-in is good, but none of your groups has a role here; ask a platform administrator.")
+        raise denied("Your sign-in is good, but none of your groups has a role here; ask a platform administrator.")
     if any(grant.role == "platform_admin" for grant in roles):
         return Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name=name)
     organizations = {grant.organization for grant in roles}
     if len(organizations) > 1:
         # One caller has one scope: the kinds of one must never count in the other.
-        raise _denied("Your groups give you roles in more than one organization; ask for an account in one of them.")
+        raise denied("Your groups give you roles in more than one organization; ask for an account in one of them.")
     (organization,) = organizations
     return Principal(kinds=frozenset(KINDS[grant.role] for grant in roles), name=name, organization=organization)
 
@@ -96,5 +121,6 @@ def _texts(claim: object) -> Iterable[str]:
     return ()
 
 
-def _denied(message: str) -> GatewayError:
+def denied(message: str) -> GatewayError:
+    """Return the error for somebody who has signed in and may do nothing here."""
     return GatewayError(errors_pb2.ERROR_REASON_PERMISSION_DENIED, message, origin="caller")

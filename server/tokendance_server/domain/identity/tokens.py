@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -21,12 +21,13 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.identity.roles import Claims
 from tokendance_server.domain.identity.signing_keys import PublicKey
 from tokendance_server.domain.keys.cache import TimedCache
-from tokendance_server.domain.principals import Principal
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
 """Signatures that configuration may allow: whoever checks one cannot make one."""
 MAX_TOKEN = 8192
 """Characters of the largest token that is looked at."""
+
+Who = TypeVar("Who")
 
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 # Each would let the token say where its own key is.
@@ -60,26 +61,24 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    principal: Principal
+class _Found(Generic[Who]):
+    who: Who
     expires_at: float
     generation: int
 
 
-class AccessTokens:
+class AccessTokens(Generic[Who]):
     """Checks tokens of one issuer; `people` says whom the claims of a good one make. Results are kept for a minute."""
 
-    def __init__(
-        self, expected: Expected, keys: KeySource, people: Callable[[Claims], Principal], clock: Clock
-    ) -> None:
+    def __init__(self, expected: Expected, keys: KeySource, people: Callable[[Claims], Who], clock: Clock) -> None:
         self._expected = expected
         self._keys = keys
         self._people = people
         self._clock = clock
-        self._found: TimedCache[_Found] = TimedCache(_CACHE_SIZE, _CACHE_S)
+        self._found: TimedCache[_Found[Who]] = TimedCache(_CACHE_SIZE, _CACHE_S)
 
-    async def identify(self, token: str) -> Principal:
-        """Return who bears a token. Raises invalid_id_token, identity_provider_unavailable and permission_denied."""
+    async def identify(self, token: str) -> Who:
+        """Return who bears a token. Raises invalid_id_token, identity_provider_unavailable, and what `people` does."""
         if len(token) > MAX_TOKEN:
             raise refused(f"The token has more than {MAX_TOKEN} characters; ask for one with fewer groups in it.")
         asked = self._clock.monotonic()
@@ -89,12 +88,12 @@ class AccessTokens:
         if found is not None and found.generation == self._keys.generation:
             if self._now() >= found.expires_at:
                 raise _expired(found.expires_at - self._expected.leeway_s)
-            return found.principal
+            return found.who
         claims = await self._check(token)
-        principal = self._people(claims)
+        who = self._people(claims)
         expires_at = float(claims["exp"]) + self._expected.leeway_s
-        self._found.put(digest, _Found(principal, expires_at, self._keys.generation), asked)
-        return principal
+        self._found.put(digest, _Found(who, expires_at, self._keys.generation), asked)
+        return who
 
     async def _check(self, token: str) -> Claims:
         header, claims = unverified(token)

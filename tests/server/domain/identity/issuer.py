@@ -14,6 +14,7 @@ from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.identity.roles import Grant, RoleMap
 from tokendance_server.domain.identity.signing_keys import SigningKeys
 from tokendance_server.domain.identity.tokens import AccessTokens, Expected
+from tokendance_server.domain.principals import Principal
 
 ISSUER, AUDIENCE = "https://id.example.com", "https://gateway.example.com"
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -40,7 +41,7 @@ class Issuer:
         self.clock = ManualClock(NOW)
         self.signing_keys = SigningKeys(self.document, self.clock, self.reports.append)
 
-    def checker(self, *, clients: frozenset[str] = frozenset(), leeway_s: float = 30) -> AccessTokens:
+    def checker(self, *, clients: frozenset[str] = frozenset(), leeway_s: float = 30) -> AccessTokens[Principal]:
         """Return what checks tokens of this issuer."""
         expected = Expected(ISSUER, AUDIENCE, frozenset({"RS256", "ES256"}), leeway_s, clients)
         return AccessTokens(expected, self.signing_keys, RoleMap("groups", GROUPS, SUBJECTS).principal, self.clock)
