@@ -86,7 +86,7 @@ async def open_catalogue(
         await catalogue.reload()
     except StoreUnavailableError as exc:
         raise StartupError(f"The catalogue cannot be read from the database: {exc}.") from exc
-    for kind in (ChangeKind.PROVIDER, ChangeKind.MODEL, ChangeKind.ROUTE):
+    for kind in (ChangeKind.PROVIDER, ChangeKind.MODEL):
         watcher.subscribe(kind, catalogue)
     return CatalogueParts(catalogue, CatalogueEditor(store, catalogue, upstreams, clock))
 

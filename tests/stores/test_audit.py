@@ -30,7 +30,7 @@ from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
-from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.stores.sql.tables import audit_events, audit_heads, audit_personal
 
 ORGANIZATION = "org_01h455vb4pex5vsknk084sn02q"
@@ -295,13 +295,13 @@ async def test_tampering_is_found_and_the_row_named(database: Database, tamper: 
 
 async def test_a_change_whose_event_cannot_be_written_is_not_made(database: Database) -> None:
     """The event's number is taken already: neither the key nor a second event is there afterwards."""
-    organizations, keys, audit = SqlOrganizationStore(database), SqlKeyStore(database), SqlAuditStore(database)
+    keys, audit = SqlKeyStore(database), SqlAuditStore(database)
 
     class Opened:
         """What a tenant needs."""
 
     opened: Any = Opened()
-    opened.organizations = organizations
+    opened.people = SqlPeopleStore(database)
     tenant = await Tenant().open(opened)
     await audit.record(draft(organization_id=tenant.organization))
     async with database.transaction() as connection:

@@ -6,6 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from tests.stores.records import keep
+
 from tokendance.ids import new_id
 from tokendance_server.domain.organizations import Member, Organization, Team
 
@@ -17,9 +19,7 @@ async def test_what_was_added_comes_back_equal(stores: Any) -> None:
     organization = Organization(new_id("org"), "Tänze & 舞 '; DROP TABLE teams; --", NOW)
     team = Team(organization.id, new_id("team"), "100% _", NOW)
     member = Member(organization.id, new_id("user"), "👩‍💻", NOW)
-    await stores.organizations.add(organization)
-    await stores.organizations.add_team(team)
-    await stores.organizations.add_member(member)
+    await keep(stores.people, organization, team, member)
     assert await stores.organizations.get(organization.id) == organization
     assert await stores.organizations.get_team(organization.id, team.id) == team
     assert await stores.organizations.get_member(organization.id, member.id) == member
@@ -28,7 +28,7 @@ async def test_what_was_added_comes_back_equal(stores: Any) -> None:
 async def test_a_time_in_another_zone_is_the_same_moment(stores: Any) -> None:
     """Times are kept as moments."""
     organization = Organization(new_id("org"), "x", NOW.astimezone(timezone(timedelta(hours=8))))
-    await stores.organizations.add(organization)
+    await keep(stores.people, organization)
     kept = await stores.organizations.get(organization.id)
     assert kept is not None
     assert kept.create_time == NOW
@@ -38,9 +38,8 @@ async def test_what_is_not_there_is_none(stores: Any) -> None:
     """Wildcards find nothing, and one organization's team is not another's."""
     first, second = (Organization(new_id("org"), "x", NOW) for _ in range(2))
     team = Team(first.id, new_id("team"), "x", NOW)
-    await stores.organizations.add(first)
-    await stores.organizations.add(second)
-    await stores.organizations.add_team(team)
+    await keep(stores.people, first, team)
+    await keep(stores.people, second)
     assert await stores.organizations.get_team(second.id, team.id) is None
     assert await stores.organizations.get_member(first.id, team.id) is None
     for nothing in ("", "%", "_", "org_%", first.id[:-1] + "_", first.id.upper()):

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, text
 from tests.servers import PostgresServer, own_postgres
 from tests.stores.conftest import migrate
+from tests.stores.records import keep
 
 from tokendance.ids import new_id
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, KeyQuota, KeySecret, Rotation
@@ -23,6 +24,9 @@ from tokendance_server.stores.sql import postgresql
 from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.people import SqlPeopleStore
+from tokendance_server.stores.sql.people_rows import organization_row
+from tokendance_server.stores.sql.tables import organizations
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PASSWORD = "hunter2"
@@ -106,16 +110,18 @@ async def test_a_database_that_keeps_no_unicode_is_refused(postgres_server: Post
 
 async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -> None:
     """Nor its words, which hold the values of rows: only the kind of the failure and the constraint."""
-    organizations, keys = SqlOrganizationStore(database), SqlKeyStore(database)
+    people, keys = SqlPeopleStore(database), SqlKeyStore(database)
     organization = Organization(new_id("org"), "secret-name", NOW)
-    await organizations.add(organization)
+    await keep(people, organization)
     with pytest.raises(ConflictError, match=r"UniqueViolationError 23505 pk_organizations") as conflict:
-        await organizations.add(organization)
+        async with database.transaction() as connection:
+            await connection.execute(organizations.insert(), organization_row(organization))
     assert organization.id not in _told(conflict.value)
-    with pytest.raises(ConflictError, match="fk_teams_organization_id"):
-        await organizations.add_team(Team(new_id("org"), new_id("team"), "secret-team", NOW))
+    with pytest.raises(StoreUnavailableError) as no_parent:
+        await keep(people, Team(new_id("org"), new_id("team"), "secret-team", NOW))
+    assert "fk_teams_organization_id" in str(no_parent.value.__cause__)
     with pytest.raises(StoreUnavailableError) as too_long:
-        await organizations.add(Organization(new_id("org"), "secret-name" * 100, NOW))
+        await keep(people, Organization(new_id("org"), "secret-name" * 100, NOW))
     orphan = Key(
         organization_id=new_id("org"),
         id=new_id("key"),
@@ -134,7 +140,7 @@ async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -
         await connection.execute(text("DROP TABLE key_secrets"))
     with pytest.raises(StoreUnavailableError, match="UndefinedTableError 42P01") as missing:
         await keys.get(orphan.id)
-    for caught in (too_long, contradicts, missing):
+    for caught in (no_parent, too_long, contradicts, missing):
         assert "secret-" not in _told(caught.value)
 
 
@@ -142,7 +148,7 @@ async def test_connections_that_end_are_replaced(postgres_server: PostgresServer
     """A restart of the server fails no call that comes after it; the pool does not grow over its size."""
     store = SqlOrganizationStore(database)
     organization = Organization(new_id("org"), "x", NOW)
-    await store.add(organization)
+    await keep(SqlPeopleStore(database), organization)
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tokendance-gateway'"
     for _ in range(3):
         assert await asyncio.gather(*(store.get(organization.id) for _ in range(40))) == [organization] * 40

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from tests.stores.records import keep
 
 from tokendance.errors import GatewayError
 from tokendance.ids import new_id
@@ -22,6 +23,7 @@ from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
+from tokendance_server.stores.sql.people import SqlPeopleStore
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -41,7 +43,7 @@ async def test_what_was_kept_is_there_after_closing(tmp_path: Path) -> None:
         database = await Database.open_sqlite(tmp_path / "gateway.db")
         store = SqlOrganizationStore(database)
         if not start:
-            await store.add(organization)
+            await keep(SqlPeopleStore(database), organization)
         assert await store.get(organization.id) == organization
         await database.close()
 
@@ -74,9 +76,11 @@ async def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path,
 
 async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -> None:
     """A table that went missing, a reference to nothing, a connection that closed: each typed, without the values."""
-    organizations, keys = SqlOrganizationStore(database), SqlKeyStore(database)
-    with pytest.raises(ConflictError):
-        await organizations.add_team(Team(new_id("org"), new_id("team"), "secret-team", NOW))
+    people, keys = SqlPeopleStore(database), SqlKeyStore(database)
+    with pytest.raises(StoreUnavailableError) as conflict:
+        await keep(people, Team(new_id("org"), new_id("team"), "secret-team", NOW))
+    assert isinstance(conflict.value.__cause__, ConflictError)
+    assert "secret-team" not in f"{conflict.value} {conflict.value.__cause__}"
     orphan = Key(
         organization_id=new_id("org"),
         id=new_id("key"),
@@ -108,7 +112,7 @@ async def test_a_lock_held_by_another_program_is_waited_for(database: Database, 
     shell = sqlite3.connect(tmp_path / "gateway.db")
     shell.execute("BEGIN IMMEDIATE")
     organization = Organization(new_id("org"), "x", NOW)
-    adding = asyncio.create_task(SqlOrganizationStore(database).add(organization))
+    adding = asyncio.create_task(keep(SqlPeopleStore(database), organization))
     await asyncio.sleep(0.2)
     assert not adding.done()
     shell.rollback()

@@ -19,7 +19,7 @@ _PRUNE_EVERY_S = 60.0
 
 
 class ChangeKind(enum.StrEnum):
-    """What kind of thing changed."""
+    """What kind of thing changed. A route changes with its model."""
 
     KEY = "key"
     LIMIT = "limit"
@@ -28,7 +28,6 @@ class ChangeKind(enum.StrEnum):
     ORGANIZATION = "organization"
     POLICY = "policy"
     PROVIDER = "provider"
-    ROUTE = "route"
     TEAM = "team"
 
 

@@ -117,19 +117,10 @@ class FirstNames:
 
 
 class OrganizationStore(Protocol):
-    """Keeps organizations. Each method is one transaction."""
+    """Keeps organizations. Each method is one transaction; what comes after the first start, PeopleStore changes."""
 
     async def add_first(self, organization: Organization, team: Team, member: Member) -> bool:
-        """Add the three together where there is no organization at all; return whether they were added."""
-
-    async def add(self, organization: Organization) -> None:
-        """Add an organization under a new id."""
-
-    async def add_team(self, team: Team) -> None:
-        """Add a team of an organization that is there."""
-
-    async def add_member(self, member: Member) -> None:
-        """Add a member of an organization that is there."""
+        """Add the three together, and their changes, where there is no organization; return whether they were added."""
 
     async def get(self, organization_id: str) -> Organization | None:
         """Return an organization, or None where there is none."""

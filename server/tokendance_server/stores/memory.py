@@ -18,9 +18,10 @@ from tokendance_server.stores.memory_audit import MemoryAuditStore
 
 
 class MemoryOrganizationStore:
-    """Organizations, teams and members."""
+    """Organizations, teams and members. Changes go to the feed that is given, or to one of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: MemoryChangeFeed | None = None) -> None:
+        self.changes = changes or MemoryChangeFeed()
         self._organizations: dict[str, Organization] = {}
         self._teams: dict[tuple[str, str], Team] = {}
         self._members: dict[tuple[str, str], Member] = {}
@@ -31,6 +32,9 @@ class MemoryOrganizationStore:
         await self.add(organization)
         await self.add_team(team)
         await self.add_member(member)
+        self.changes.record(ChangeKind.ORGANIZATION, organization.name, organization.create_time)
+        self.changes.record(ChangeKind.TEAM, team.name, team.create_time)
+        self.changes.record(ChangeKind.MEMBER, member.name, member.create_time)
         return True
 
     async def add(self, organization: Organization) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, and_, select
 
 from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.organizations import (
@@ -18,6 +18,7 @@ from tokendance_server.domain.organizations import (
     Team,
 )
 from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, search_text
+from tokendance_server.stores.sql.tables import member_teams, members
 
 
 def organization_row(one: Organization) -> dict[str, Any]:
@@ -101,6 +102,16 @@ def member_team_rows(one: Member) -> list[dict[str, Any]]:
     return [
         {"organization_id": one.organization_id, "member_id": one.id, "team_id": team_id} for team_id in one.team_ids
     ]
+
+
+def member_query(organization_id: str, member_id: str) -> Any:
+    """Return the statement that reads a member, with one row for each team, or one without any."""
+    joined = and_(member_teams.c.organization_id == members.c.organization_id, member_teams.c.member_id == members.c.id)
+    return (
+        select(members, member_teams.c.team_id)
+        .join_from(members, member_teams, joined, isouter=True)
+        .where(members.c.organization_id == organization_id, members.c.id == member_id)
+    )
 
 
 def read_member(row: Row[Any], team_ids: Iterable[str]) -> Member:

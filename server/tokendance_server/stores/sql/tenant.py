@@ -15,8 +15,8 @@ from tokendance_server.domain.organizations import Member, MemberRole, MemberSta
 from tokendance_server.domain.people.records import CreateMark, KeyFate, Policy
 from tokendance_server.domain.people.store import Made, Record
 from tokendance_server.stores.sql.changes import record_change
-from tokendance_server.stores.sql.organizations import member_query
 from tokendance_server.stores.sql.people_rows import (
+    member_query,
     member_row,
     member_team_rows,
     organization_row,
