@@ -15,6 +15,7 @@ from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.listeners import Listener, by_service, is_loopback
 from tokendance_server.registration import FILES
@@ -40,6 +41,7 @@ def make_chains(
     *,
     verifier: Verifier,
     sign_in: SignIn,
+    streams: RunningStreams,
 ) -> MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
@@ -61,6 +63,7 @@ def make_chains(
             validator=validator,
             metadata_bytes=2 * config.limits.grpc_metadata_bytes,
             peers=peers,
+            streams=streams,
         )
 
     return chain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tokendance.gateway.v1.access_pb2 import CallerKind
 
@@ -25,3 +26,5 @@ class Principal:
     allowed_models: frozenset[str] = frozenset()
     allowed_networks: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    secret_time: datetime | None = None
+    """When the secret was minted that the caller came with: tells an API key's secrets apart."""

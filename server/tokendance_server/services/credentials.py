@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from tokendance.errors import GatewayError
@@ -28,6 +29,16 @@ class KeyVerifier(Protocol):
 
     async def verify(self, secret: str) -> Principal:
         """Return the caller. Raises the errors of the authentication family."""
+
+
+class Streams(Protocol):
+    """Knows the streams of each key, and ends them when it stops working."""
+
+    def enter(self, principal: Principal, end: Callable[[GatewayError], None]) -> None:
+        """Take note of a stream and of what ends it."""
+
+    def leave(self, principal: Principal, end: Callable[[GatewayError], None]) -> None:
+        """Forget a stream."""
 
 
 def bearer_of(metadata: Metadata) -> str | None:

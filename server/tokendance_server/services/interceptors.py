@@ -7,6 +7,7 @@ its callers are trusted. Handlers are wrapped once for each method, not once for
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -28,7 +29,7 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import API_KEY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
-from tokendance_server.services.credentials import KeyVerifier, bearer_of, principal_without_credential
+from tokendance_server.services.credentials import KeyVerifier, Streams, bearer_of, principal_without_credential
 from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, ReaderWatch, RpcTask, deadline_exceeded
 from tokendance_server.services.facade_peers import FacadePeers, not_a_facade
 from tokendance_server.services.local_context import LocalContext
@@ -89,10 +90,12 @@ class Chain(grpc.aio.ServerInterceptor):
         validator: protovalidate.Validator,
         sign_in: SignIn = NOBODY_SIGNS_IN,
         peers: FacadePeers | None = None,
+        streams: Streams | None = None,
         metadata_bytes: int = 32 * 1024,
     ) -> None:
         self._trust = trust
         self._peers = peers
+        self._streams = streams
         self._rules = rules
         self._keys = keys
         self._admission = admission
@@ -176,11 +179,14 @@ class Chain(grpc.aio.ServerInterceptor):
         async def stream(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             call = self._begin(rule, context)
             scope = None
+            leave = _nothing
             try:
                 scope = gate.enter(call.deadline)
                 try:
                     with scope:
                         await self._let_in(rule, call, request)
+                        # At once: a change that is told in between would be missed.
+                        leave = self._follow_key(call, scope)
                         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
                     answers = behaviour(request, call)
                     closing = ClosedOnce(answers)
@@ -201,6 +207,7 @@ class Chain(grpc.aio.ServerInterceptor):
                             watch.close()
                         await closing.finish()
                 finally:
+                    leave()
                     gate.leave(scope)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc, scope)
@@ -225,6 +232,14 @@ class Chain(grpc.aio.ServerInterceptor):
 
         scope.when_idle = end
         return ReaderWatch(scope, self._deadlines.write_stall_s)
+
+    def _follow_key(self, call: Call, scope: DeadlineScope) -> Callable[[], None]:
+        """See to it that a stream ends with its key; return what ends the watch."""
+        caller = call.identity
+        if self._streams is None or not caller.key_id:
+            return _nothing
+        self._streams.enter(caller, scope.end)
+        return functools.partial(self._streams.leave, caller, scope.end)
 
     async def _unknown_method(self, request: bytes, context: Context) -> Any:
         await abort(context, no_such_method())
@@ -355,6 +370,10 @@ def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return None
 
     return deserialize_or_none
+
+
+def _nothing() -> None:
+    """Watch nothing, and so end nothing."""
 
 
 def _is_facades_own(rule: Rule, call: Call) -> bool:

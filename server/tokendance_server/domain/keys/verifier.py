@@ -131,6 +131,26 @@ class Verifier:
             return key, error
         return key, None
 
+    async def refusal(self, principal: Principal) -> GatewayError | None:
+        """Return why the secret that a caller came with works no more, or None. Asks the store each time."""
+        key = await self._store.get(principal.key_id)
+        if key is None:
+            return _unknown_secret()
+        if key.state in _REFUSALS:
+            return _refused(_REFUSALS[key.state])
+        secret = next((one for one in key.secrets if one.create_time == principal.secret_time), None)
+        if secret is None:
+            return GatewayError(
+                errors_pb2.ERROR_REASON_KEY_EXPIRED,
+                "This secret was replaced by a rotation; ask whoever rotates the key for the new one.",
+                origin="caller",
+            )
+        try:
+            self._admit(await self._judge(key, [secret.digest]))
+        except GatewayError as error:
+            return error
+        return None
+
     def forget(self, key_id: str) -> None:
         """Ask the store anew for a key that changed."""
         self._known.drop(key_id)
@@ -202,7 +222,7 @@ class Verifier:
         secret = next(secret for secret in key.secrets if secret.digest in digests)
         ends = [time for time in (key.expire_time, secret.expire_time) if time is not None]
         return _Verdict(
-            principal=_principal(key),
+            principal=_principal(key, secret.create_time),
             expire_time=min(ends, default=None),
             rotated_out=bool(ends) and secret.expire_time == min(ends),
             refusal=_REFUSALS.get(key.state),
@@ -210,7 +230,7 @@ class Verifier:
 
     def _admit(self, verdict: _Verdict) -> Principal:
         if verdict.refusal is not None:
-            raise GatewayError(verdict.refusal, _SENTENCES[verdict.refusal], origin="caller")
+            raise _refused(verdict.refusal)
         if verdict.expire_time is not None and verdict.expire_time <= self._clock.now():
             raise _expired(verdict)
         if verdict.stopped_with_organization:
@@ -236,7 +256,10 @@ _SENTENCES = {
 
 
 def _unknown_secret() -> GatewayError:
-    reason = errors_pb2.ERROR_REASON_INVALID_API_KEY
+    return _refused(errors_pb2.ERROR_REASON_INVALID_API_KEY)
+
+
+def _refused(reason: ErrorReason.ValueType) -> GatewayError:
     return GatewayError(reason, _SENTENCES[reason], origin="caller")
 
 
@@ -252,7 +275,7 @@ def _expired(verdict: _Verdict) -> GatewayError:
     )
 
 
-def _principal(key: Key) -> Principal:
+def _principal(key: Key, secret_time: datetime) -> Principal:
     return Principal(
         kinds=frozenset({access_pb2.CALLER_KIND_API_KEY}),
         name=key.name,
@@ -263,4 +286,5 @@ def _principal(key: Key) -> Principal:
         allowed_models=frozenset(key.allowed_models),
         allowed_networks=key.allowed_networks,
         labels=key.labels,
+        secret_time=secret_time,
     )
