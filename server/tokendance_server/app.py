@@ -27,6 +27,7 @@ from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.doors import build_listeners, make_chains
@@ -72,6 +73,7 @@ class Server:
         admission: Admission,
         lag: LoopLag,
         watcher: Watcher,
+        streams: RunningStreams,
         catalogue: Catalogue,
         transport: Transport,
         drainer: Drainer,
@@ -85,6 +87,7 @@ class Server:
         self._admission = admission
         self._lag = lag
         self._watcher = watcher
+        self._streams = streams
         self._catalogue = catalogue
         self._transport = transport
         self._drainer = drainer
@@ -165,6 +168,7 @@ class Server:
         await self._channel.close()
         self._lag.stop()
         await self._watcher.stop()
+        await self._streams.close()
         await self._catalogue.stop()
         await self._drainer.close()
         await self._transport.close()
@@ -229,6 +233,7 @@ async def open_server(
             registry,
             verifier=governance.verifier,
             sign_in=identity.sign_in,
+            streams=governance.streams,
         )
         # Before the first key is made: certificates that cannot be used must not lose it.
         listeners = build_listeners(config, directory, handlers, chain, clock)
@@ -243,6 +248,7 @@ async def open_server(
             admission=admission,
             lag=lag,
             watcher=governance.watcher,
+            streams=governance.streams,
             catalogue=parts.catalogue,
             transport=transport,
             drainer=drainer,

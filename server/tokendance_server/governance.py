@@ -11,6 +11,7 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.life import KeyLife
 from tokendance_server.domain.keys.requests import KeyRequests
+from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
@@ -34,6 +35,7 @@ class Governance:
     keys: Keys
     life: KeyLife
     verifier: Verifier
+    streams: RunningStreams
     watcher: Watcher
     people: People
     trail: Trail
@@ -54,14 +56,16 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
         cache_s=config.key_cache_s,
         organization_works=organizations.works,
     )
-    watcher.subscribe(ChangeKind.KEY, verifier)
-    watcher.subscribe(ChangeKind.ORGANIZATION, verifier)
+    streams = RunningStreams(verifier, _tell_unseen_key)
+    for listener in (verifier, streams):
+        watcher.subscribe(ChangeKind.KEY, listener)
+        watcher.subscribe(ChangeKind.ORGANIZATION, listener)
     keys = Keys(store, organizations, peppers, clock, verifier.forget)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
     people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
     trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
     requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
-    return Governance(organizations, keys, life, verifier, watcher, people, trail, requests)
+    return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests)
 
 
 def _tell_sight(error: Exception | None) -> None:
@@ -69,3 +73,7 @@ def _tell_sight(error: Exception | None) -> None:
         logger().info("changes_seen_again")
     else:
         logger().warning("changes_not_seen", error=type(error).__name__, detail=str(error))
+
+
+def _tell_unseen_key(error: Exception) -> None:
+    logger().error("key_of_streams_not_read", error=type(error).__name__, detail=str(error))
