@@ -60,7 +60,7 @@ def key_wanted(
     """Return the key; raises CommandError for words that cannot be read. What they mean the gateway checks."""
     key = pb.Key(
         purpose=purpose,
-        owner=resource("members", owner, organization),
+        owner=resource("members", owner, organization) if owner else "",
         team=resource("teams", team, organization),
         allowed_models=models,
         allowed_networks=networks,

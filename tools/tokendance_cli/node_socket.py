@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from tokendance_cli.failures import FAILED, UNREACHABLE, CommandError
 
 if TYPE_CHECKING:
-    from tokendance import Client
+    from tokendance import Client, GatewayError
 
-_CALL_TIMEOUT_S = 30
+CALL_TIMEOUT_S = 30
+"""How long one call of a command may take, in seconds."""
 _CONNECT_TIMEOUT_S = 5
 
 
@@ -27,17 +28,22 @@ def admin_client(data_dir: Path) -> Iterator[Client]:
     from tokendance import Client, GatewayError
 
     # The socket itself is the credential; a key in the environment is for model calls and stays there.
-    with Client(f"unix:{path}", api_key="", timeout_s=_CALL_TIMEOUT_S) as client:
+    with Client(f"unix:{path}", api_key="", timeout_s=CALL_TIMEOUT_S) as client:
         try:
             yield client
         except GatewayError as error:
-            where = f" ({error.param})" if error.param else ""
-            raise CommandError(
-                f"{error.code}: {error.message}{where}",
-                f"Check first: {error.spec.check_first}",
-                exit_code=FAILED,
-                request_id=error.request_id,
-            ) from error
+            raise told(error) from error
+
+
+def told(error: GatewayError) -> CommandError:
+    """Return an answer of the gateway as a command tells it."""
+    where = f" ({error.param})" if error.param else ""
+    return CommandError(
+        f"{error.code}: {error.message}{where}",
+        f"Check first: {error.spec.check_first}",
+        exit_code=FAILED,
+        request_id=error.request_id,
+    )
 
 
 def _check_listening(path: Path, data_dir: Path) -> None:

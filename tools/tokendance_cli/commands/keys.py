@@ -16,6 +16,13 @@ from tokendance_cli.commands.key_life import (
     suspend_key,
     update_key,
 )
+from tokendance_cli.commands.key_requests import (
+    approve_request,
+    deny_request,
+    list_requests,
+    request_key,
+    reveal_key,
+)
 from tokendance_cli.failures import USAGE, CommandError, show_request_id
 from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_rows
 
@@ -163,3 +170,8 @@ app.command("rotate")(rotate_key)
 app.command("suspend")(suspend_key)
 app.command("resume")(resume_key)
 app.command("revoke")(revoke_key)
+app.command("request")(request_key)
+app.command("requests")(list_requests)
+app.command("approve")(approve_request)
+app.command("deny")(deny_request)
+app.command("reveal")(reveal_key)
