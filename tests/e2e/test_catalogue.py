@@ -168,24 +168,60 @@ def test_the_sample_is_accepted(bench: Bench) -> None:
 
 
 async def test_how_far_it_came_is_told(bench: Bench) -> None:
-    """What is done stays done, what failed is named with its line, and the rest was not tried."""
-    other = provider("other", "https://a.example", "NONE")
-    text = bench.text("name: fast").replace("models:", f"{other}models:")
+    """What is done stays done, what failed is named with its line, and the rest was not tried.
+
+    Two models exchange their aliases here: neither can be the first.
+    """
+    before = bench.text("name: fast, aliases: [x]", "name: slow, aliases: [y]")
+    assert bench.run("apply", "--yes", text=before).returncode == 0
+    text = bench.text("name: new", "name: fast, aliases: [y]", "name: slow, aliases: [x]")
     done = bench.run("apply", "--yes", text=text)
     assert done.returncode == 1
-    assert done.stdout.endswith("created provider sim\n")
+    assert done.stdout.endswith("created model new\n")
     lines = done.stderr.splitlines()
     assert lines[0] == "tokendance: 1 of 3 changes are done, then one failed:"
-    column = text.splitlines()[2].index("env:TOKENDANCE_PROVIDER_NONE") + 1
-    assert lines[1].startswith(f"  {bench.file}:3:{column}: create provider other: invalid_request: ")
-    assert "TOKENDANCE_PROVIDER_NONE is not set" in lines[1]
-    assert lines[2:4] == ["  Done before it: provider sim.", "  Not tried: model fast."]
+    column = text.splitlines()[4].index("y]") + 1
+    assert lines[1].startswith(f"  {bench.file}:5:{column}: update model fast: already_exists: ")
+    assert lines[2:4] == ["  Done before it: model new.", "  Not tried: model slow."]
     assert lines[4].startswith("TOKENDANCE_REQUEST_ID=req_")
 
     told = bench.run("apply", "--yes", "--format", "json")
     assert [one["state"] for one in json.loads(told.stdout)["changes"]] == ["failed", "not_tried"]
-    repaired = bench.run("apply", "--yes", text=bench.text("name: fast"))
-    assert (repaired.returncode, await bench.answers("fast")) == (0, "")
+    repaired = bench.run("apply", "--yes", text=before)
+    assert (repaired.returncode, await bench.answers("x")) == (0, "")
+
+
+def test_what_the_node_would_refuse_is_told_before_anything_is_done(bench: Bench) -> None:
+    """An address that may not be reached, a key that is not there, a name that is taken: each with its place."""
+    text = (
+        "providers:\n"
+        "  - {name: meta, kind: openai, base_url: 'http://169.254.169.254/v1'}\n"
+        "  - {name: near, kind: openai, base_url: 'http://10.1.0.5:8000/v1'}\n"
+        + provider("unset", "https://a.example", "NONE")
+        + "models:\n  - {name: settled2, aliases: [settled], routes: [{provider: meta, upstream_model: x}]}\n"
+    )
+    lines = text.splitlines()
+    wanted = {
+        f"2:{lines[1].index(chr(39)) + 1}": "169.254.169.254 is a metadata service",
+        f"3:{lines[2].index(chr(39)) + 1}": "add its network to allow_private in [server.egress]",
+        f"4:{lines[3].index('env:') + 1}": "TOKENDANCE_PROVIDER_NONE is not set",
+        f"6:{lines[5].index('settled]') + 1}": "belongs to the model settled of the node",
+    }
+    for command in (["diff"], ["apply", "--yes"], ["apply", "--dry-run"]):
+        refused = bench.run(*command, text=text)
+        assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
+        told = refused.stderr.splitlines()[1:]
+        for line, (place, why) in zip(told, wanted.items(), strict=True):
+            assert line.startswith(f"  {bench.file}:{place}: ")
+            assert why in line
+    listed = documents(bench.node.data_dir, "providers", "list")
+    assert [one["name"] for one in listed] == ["providers/settled"]
+    kept = bench.text("name: fast")
+    assert bench.run("apply", "--yes", text=kept).returncode == 0
+    moved = kept.replace(bench.upstream.base_url, "http://10.1.0.5:8000/v1")
+    refused = bench.run("diff", text=moved)
+    assert refused.returncode == 2
+    assert "gateway.yaml:2:" in refused.stderr
 
 
 def test_what_cannot_be_compared_is_neither_same_nor_different(bench: Bench, tmp_path: Path) -> None:

@@ -97,7 +97,12 @@ class ModelsService(pb_grpc.ModelsServiceServicer):
         name, spec = provider_id(request.provider.name), new_provider(request.provider)
         call = call_of(context)
         entry = await self._editor.create_provider(
-            call.identity, name, spec, request.request_id, origin=origin_of(call)
+            call.identity,
+            name,
+            spec,
+            request.request_id,
+            origin=origin_of(call),
+            validate_only=request.validate_only,
         )
         return pb.CreateProviderResponse(provider=provider_message(entry))
 
@@ -106,7 +111,12 @@ class ModelsService(pb_grpc.ModelsServiceServicer):
         changes = provider_changes(wanted, request.update_mask.paths)
         call = call_of(context)
         entry = await self._editor.update_provider(
-            call.identity, provider_id(wanted.name), changes, wanted.etag, origin=origin_of(call)
+            call.identity,
+            provider_id(wanted.name),
+            changes,
+            wanted.etag,
+            origin=origin_of(call),
+            validate_only=request.validate_only,
         )
         return pb.UpdateProviderResponse(provider=provider_message(entry))
 

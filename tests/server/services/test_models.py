@@ -175,6 +175,30 @@ async def test_lists_come_in_pages(office: Office) -> None:
     assert (refused.code, refused.param) == ("invalid_request", "page_token")
 
 
+async def test_validate_only_checks_everything_and_changes_nothing(office: Office) -> None:
+    """What would be made or changed comes back, and what would be refused is refused, as without it."""
+    asked = pb.CreateProviderRequest(provider=provider(), validate_only=True)
+    assert (await office.stub.CreateProvider(asked)).provider.base_url == "https://a.example/v1"
+    assert (await office.store.load()).version == 0
+    asked.provider.base_url = "http://169.254.169.254/"
+    refused = await refusal(office.stub.CreateProvider(asked))
+    assert (refused.code, refused.param) == ("invalid_request", "provider.base_url")
+
+    kept = await office.provider()
+    taken = await refusal(office.stub.CreateProvider(pb.CreateProviderRequest(provider=provider(), validate_only=True)))
+    assert taken.code == "already_exists"
+    change = pb.UpdateProviderRequest(
+        provider=provider(public_label="New"), update_mask=FieldMask(paths=["public_label"]), validate_only=True
+    )
+    assert (await office.stub.UpdateProvider(change)).provider.public_label == "New"
+    change.provider.credential_reference = "env:TOKENDANCE_PROVIDER_NOT_THERE"
+    change.update_mask.paths.append("credential_reference")
+    refused = await refusal(office.stub.UpdateProvider(change))
+    assert (refused.code, refused.param) == ("invalid_request", "provider.credential_reference")
+    assert (await office.stub.GetProvider(pb.GetProviderRequest(name="providers/a"))).provider == kept
+    assert (await office.store.load()).version == 1
+
+
 async def test_an_update_changes_what_its_mask_names(office: Office) -> None:
     """Nothing else of the message counts; a version that is not the newest is refused; no change is no new version."""
     await office.provider()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from tokendance_cli.catalogue_file.entries import Entry
-from tokendance_cli.catalogue_file.positions import Problem
+from tokendance_cli.catalogue_file.positions import Path, Problem
 from tokendance_cli.catalogue_file.schema import Declared
 
 
@@ -60,7 +60,8 @@ def make_plan(declared: Declared, wanted: Sequence[Entry], kept: Iterable[Entry]
     only_there = [one for key, one in there.items() if key not in named and not one.read_only]
     gone = only_there if prune else []
     changes: list[Change] = []
-    problems = [*_without_provider(declared, wanted, there.values(), gone)]
+    left = [one for key, one in there.items() if key not in named and one not in gone]
+    problems = [*_without_provider(declared, wanted, there.values(), gone), *_names_taken(declared, wanted, left)]
     for one in wanted:
         before = there.get((one.kind, one.name))
         if before is None:
@@ -87,6 +88,22 @@ def _without_provider(
                 yield Problem(place, f"there is no provider {provider}, neither in the file nor on the node")
             elif provider in leaving:
                 yield Problem(place, f"the provider {provider} is not in the file, and --prune would delete it")
+
+
+def _names_taken(declared: Declared, wanted: Sequence[Entry], left: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield every name of a model that one has which the file does not name, and which stays."""
+    holders = {name: one.name for one in left for name in one.claims}
+    for one in wanted:
+        if one.kind != "model":
+            continue
+        path: Path = ("models", one.number)
+        names = {one.name: (*path, "name")} | {
+            alias: (*path, "aliases", number) for number, alias in enumerate(one.fields.get("aliases", ()))
+        }
+        for name, where in names.items():
+            if name in holders:
+                message = f"the name {name} belongs to the model {holders[name]} of the node, which is not in the file"
+                yield Problem(declared.document.place_of(where), message)
 
 
 def _in_order(changes: Sequence[Change], there: Iterable[Entry]) -> Iterator[Change]:

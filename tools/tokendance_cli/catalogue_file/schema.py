@@ -84,8 +84,8 @@ class DeclaredModel(Settings):
     """One entry of `models`."""
 
     name: ModelName
-    aliases: tuple[ModelName, ...] = ()
-    routes: tuple[DeclaredRoute, ...] = Field(min_length=1)
+    aliases: tuple[ModelName, ...] = Field(default=(), max_length=100)
+    routes: tuple[DeclaredRoute, ...] = Field(min_length=1, max_length=100)
     display_name: str = Field(default="", max_length=200)
     description: str = Field(default="", max_length=4000)
     context_window: int | None = Field(default=None, ge=1)
@@ -97,6 +97,13 @@ class DeclaredModel(Settings):
     availability_note: str = Field(default="", max_length=1000)
     owned_by: str = Field(default="tokendance", min_length=1, max_length=100)
     visibility: Literal["public", "internal"] = "internal"
+
+    @field_validator("capabilities")
+    @classmethod
+    def _can_be_called(cls, capabilities: tuple[str, ...]) -> tuple[str, ...]:
+        if not {"completions", "embeddings"} & {*capabilities}:
+            raise ValueError("must name completions or embeddings")
+        return capabilities
 
 
 class GatewayFile(Settings):

@@ -1,9 +1,9 @@
-"""Brings a plan about on a node, change by change, and says honestly how far it came."""
+"""Asks a node what it thinks of a plan, and brings it about, change by change, saying honestly how far it came."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"^(provider|model_config(\.model)?)\.")
 _STEP = re.compile(r"([a-z_]+)|\[(\d+)\]")
 _NAMES = {path: name for paths in PATHS.values() for name, path in paths.items() if "." not in path}
+_OF_THE_FILE = (errors_pb2.ERROR_REASON_INVALID_REQUEST, errors_pb2.ERROR_REASON_FAILED_PRECONDITION)
 _UNSURE = (errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_SERVICE_STOPPING)
 
 
@@ -55,6 +56,24 @@ class Outcome:
     not_tried: Sequence[Change]
 
 
+def refused_by_node(client: Client, changes: Sequence[Change]) -> Iterator[Failure]:
+    """Yield every provider that the node would refuse as it is, for its address or its credential. Changes nothing.
+
+    Models are not asked about: their routes may lead to providers that the plan is yet to make. Raises GatewayError
+    for everything that is not the file's fault.
+    """
+    for change in changes:
+        settled = change.before is not None and change.before.read_only
+        if change.entry.kind != "provider" or change.action is Action.DELETE or settled:
+            continue
+        try:
+            _send(client, change, validate_only=True)
+        except GatewayError as error:
+            if error.reason not in _OF_THE_FILE:
+                raise
+            yield Failure(change, error)
+
+
 def send_plan(client: Client, changes: Sequence[Change], tell: Callable[[Change], None]) -> Outcome:
     """Make the changes in their order up to the first that fails; each one made is told."""
     for number, change in enumerate(changes):
@@ -66,14 +85,16 @@ def send_plan(client: Client, changes: Sequence[Change], tell: Callable[[Change]
     return Outcome(changes, None, ())
 
 
-def _send(client: Client, change: Change) -> None:
+def _send(client: Client, change: Change, *, validate_only: bool = False) -> None:
     stub, entry = client.stubs.models, change.entry
     if entry.kind == "provider":
         match change.action:
             case Action.CREATE:
-                stub.CreateProvider(pb.CreateProviderRequest(provider=provider_message(entry)))
+                provider = provider_message(entry)
+                stub.CreateProvider(pb.CreateProviderRequest(provider=provider, validate_only=validate_only))
             case Action.UPDATE:
                 request = pb.UpdateProviderRequest(provider=provider_message(entry), update_mask=_mask(change))
+                request.validate_only = validate_only
                 stub.UpdateProvider(request)
             case Action.DELETE:
                 stub.DeleteProvider(pb.DeleteProviderRequest(name=f"providers/{entry.name}", etag=entry.etag))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokendance_cli.failures import FAILED, USAGE, CommandError, printable
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json
+from tokendance_cli.output import Format, FormatOption, form_of, print_json
 
 if TYPE_CHECKING:
     from tokendance import Client
@@ -30,11 +30,11 @@ def diff(
     """Show how the node differs from a file, and change nothing. Exit code 0: not at all; 1: it does; 2: invalid."""
     from tokendance_cli.catalogue_file.show import document as change_document
     from tokendance_cli.catalogue_file.show import entry_document, left_alone, show_plan, summary
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     declared = _read(file)
     try:
-        with admin_client(data_dir or globals_of(context).data_dir) as client:
+        with admin_client(context, data_dir) as client:
             plan = _plan(client, declared, prune=prune)
     except CommandError as error:
         # 1 would say that something differs, which nobody knows.
@@ -64,11 +64,11 @@ def apply(
     """Bring the node to what a file declares: providers and models. A second time there is nothing to change."""
     from tokendance_cli.catalogue_file.send import send_plan
     from tokendance_cli.catalogue_file.show import left_alone, show_plan, summary, told_done
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     declared = _read(file)
     json_form = form_of(context, form) is Format.JSON
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         plan = _plan(client, declared, prune=prune)
         if not json_form:
             show_plan(plan)
@@ -103,10 +103,16 @@ def _read(file: Path) -> Declared:
 def _plan(client: Client, declared: Declared, *, prune: bool) -> Plan:
     from tokendance_cli.catalogue_file.entries import declared_entries, kept_entries
     from tokendance_cli.catalogue_file.plan import make_plan
+    from tokendance_cli.catalogue_file.positions import Problem
+    from tokendance_cli.catalogue_file.send import refused_by_node
 
     plan = make_plan(declared, declared_entries(declared), kept_entries(client), prune=prune)
-    if plan.problems:
-        lines = [problem.told(declared.file) for problem in plan.problems]
+    refused = [
+        Problem(declared.document.place_of(one.path), f"{one.change.entry.title}: {one.error.message}")
+        for one in refused_by_node(client, plan.changes)
+    ]
+    if plan.problems or refused:
+        lines = [problem.told(declared.file) for problem in sorted({*plan.problems, *refused})]
         raise CommandError(f"{declared.file} does not fit this node:", *lines, exit_code=INVALID)
     return plan
 

@@ -15,11 +15,12 @@ _NOUNS = {EntryKind.PROVIDER: "provider", EntryKind.MODEL: "model"}
 
 @dataclass(frozen=True, slots=True)
 class Editing:
-    """Who changes which kind of entry, and from where."""
+    """Who changes which kind of entry, and from where; with `validate_only` nothing is changed, and nothing told."""
 
     caller: Principal
     origin: Origin
     kind: EntryKind
+    validate_only: bool = False
 
 
 def entry_event(by: Editing, verb: str, time: datetime, before: AnyEntry | None, after: AnyEntry | None) -> EventDraft:

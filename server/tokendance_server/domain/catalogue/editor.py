@@ -69,17 +69,24 @@ class CatalogueEditor:
         return entries, self._catalogue.serving.catalog.version
 
     async def create_provider(
-        self, caller: Principal, name: str, spec: ProviderSpec, request_id: str, *, origin: Origin = AUTOMATIC
+        self,
+        caller: Principal,
+        name: str,
+        spec: ProviderSpec,
+        request_id: str,
+        *,
+        origin: Origin = AUTOMATIC,
+        validate_only: bool = False,
     ) -> Entry[ProviderSpec]:
-        """Add a provider. A repeat with the same `request_id` returns what the first call made.
+        """Add a provider, or with `validate_only` return what would be added.
 
-        Raises already_exists, idempotency_conflict, and failed_precondition for a name of the settings.
+        A repeat with the same `request_id` returns what the first call made. Raises already_exists,
+        idempotency_conflict, and failed_precondition for a name of the settings.
         """
         check_provider_name(name)
         self._check_provider(name, spec)
-        return await self._create(
-            Editing(caller, origin, EntryKind.PROVIDER), name, spec, request_id, lambda rows: None
-        )
+        by = Editing(caller, origin, EntryKind.PROVIDER, validate_only)
+        return await self._create(by, name, spec, request_id, lambda rows: None)
 
     async def create_model(
         self, caller: Principal, name: str, spec: ModelSpec, request_id: str, *, origin: Origin = AUTOMATIC
@@ -95,12 +102,19 @@ class CatalogueEditor:
         )
 
     async def update_provider(
-        self, caller: Principal, name: str, changes: Mapping[str, Any], etag: str, *, origin: Origin = AUTOMATIC
+        self,
+        caller: Principal,
+        name: str,
+        changes: Mapping[str, Any],
+        etag: str,
+        *,
+        origin: Origin = AUTOMATIC,
+        validate_only: bool = False,
     ) -> Entry[ProviderSpec]:
-        """Change the named fields of a provider. Another origin of its address drops the credential not given anew.
+        """Change the named fields of a provider, or with `validate_only` return what it would be.
 
-        Raises not_found, version_conflict where `etag` is of another version, and failed_precondition for a name of
-        the settings.
+        Another origin of its address drops the credential that is not given anew. Raises not_found, version_conflict
+        where `etag` is of another version, and failed_precondition for a name of the settings.
         """
 
         def changed(kept: Entry[ProviderSpec], _rows: Rows) -> ProviderSpec:
@@ -112,7 +126,7 @@ class CatalogueEditor:
                 self._check_provider(name, spec)
             return spec
 
-        return await self._update(Editing(caller, origin, EntryKind.PROVIDER), name, etag, changed)
+        return await self._update(Editing(caller, origin, EntryKind.PROVIDER, validate_only), name, etag, changed)
 
     async def update_model(
         self, caller: Principal, name: str, changes: Mapping[str, Any], etag: str, *, origin: Origin = AUTOMATIC
@@ -166,7 +180,7 @@ class CatalogueEditor:
             made = Entry(name, spec, now, now, request_id=request_id)
             return Edit(kind, name, now, made, entry_event(by, "create", now, None, made))
 
-        made: Entry[Any] = await self._edit(decide)
+        made: Entry[Any] = await self._edit(decide, validate_only=by.validate_only)
         return made
 
     async def _update(
@@ -187,7 +201,7 @@ class CatalogueEditor:
             after = dataclasses.replace(kept, spec=spec, update_time=now, version=kept.version + 1)
             return Edit(kind, name, now, after, entry_event(by, "update", now, kept, after))
 
-        changed_entry: Entry[Any] = await self._edit(decide)
+        changed_entry: Entry[Any] = await self._edit(decide, validate_only=by.validate_only)
         return changed_entry
 
     async def _delete(self, by: Editing, name: str, etag: str, check: Callable[[Rows], None]) -> None:
@@ -205,7 +219,9 @@ class CatalogueEditor:
 
         await self._edit(decide)
 
-    async def _edit(self, decide: Callable[[Rows], Edit]) -> Any:
+    async def _edit(self, decide: Callable[[Rows], Edit], *, validate_only: bool = False) -> Any:
+        if validate_only:
+            return decide(await self._store.load()).entry
         entry = await self._store.edit(decide)
         # Other nodes learn of it from the feed; whoever asked this one may rely on it from now on.
         await self._catalogue.reload()

@@ -66,6 +66,18 @@ def test_providers_come_before_models_and_go_after_them(tmp_path: Path) -> None:
     assert summary(pruned.changes) == "2 to create, 2 to delete"
 
 
+def test_a_name_that_a_model_beside_the_file_has_is_a_problem(tmp_path: Path) -> None:
+    """With its place; not where that model goes, or where the file names it too."""
+    there = kept(tmp_path, "providers:\n" + provider("a") + "models:\n" + model("slow", aliases="[x]"))
+    text = "providers:\n" + provider("a") + "models:\n" + model("fast", aliases="[y, x]")
+    (problem,) = plan(tmp_path, text, there).problems
+    column = text.splitlines()[3].index("x]") + 1
+    assert (problem.place.line, problem.place.column) == (4, column)
+    assert problem.message == "the name x belongs to the model slow of the node, which is not in the file"
+    assert not plan(tmp_path, text, there, prune=True).problems
+    assert not plan(tmp_path, text + model("slow"), there).problems
+
+
 def test_a_change_names_the_fields_that_differ(tmp_path: Path) -> None:
     """It carries the etag of what it was made from."""
     text = (
