@@ -14,7 +14,7 @@ from tokendance_server.stores.migrations import OLDEST_CODE_VERSION
 from tokendance_server.stores.migrations.state import SchemaState, Verdict, is_older, running_version
 from tokendance_server.stores.paths import DATABASE_FILE
 from tokendance_server.stores.sql import sqlite
-from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.database import Database, too_new
 from tokendance_server.stores.sql.leases import Holder, holders
 
 
@@ -43,12 +43,21 @@ async def report(config: ServerConfig) -> SchemaReport:
         return _report(database.place, state, serving)
 
 
+async def plan(config: ServerConfig) -> SchemaReport:
+    """Return what there is to do and change nothing. Raises StartupError, also for a schema that is too new."""
+    found = await report(config)
+    if found.verdict is Verdict.REFUSED:
+        raise too_new(found.place, found.state)
+    return found
+
+
 async def apply(config: ServerConfig) -> SchemaReport:
     """Bring the schema to that of this version and return what there was to do. Raises StartupError.
 
-    Refused where a node that runs would no longer be served. A SQLite file is copied first, and no node may run on it.
+    Refused where it is too new, and where a node that runs would no longer be served. A SQLite file is copied first,
+    and no node may run on it.
     """
-    before = await report(config)
+    before = await plan(config)
     if before.verdict is not Verdict.BEHIND:
         return before
     left_behind = [one for one in before.holders if is_older(one.code_version, OLDEST_CODE_VERSION)]
@@ -68,7 +77,7 @@ async def apply(config: ServerConfig) -> SchemaReport:
     async with _postgresql(config) as database:
         done = await database.migrate()
     # Another one was quicker, where this one had nothing to do.
-    return before if done else await report(config)
+    return before if done else await plan(config)
 
 
 def _report(place: str, state: SchemaState, serving: Sequence[Holder]) -> SchemaReport:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +57,52 @@ def test_plan_changes_nothing_and_apply_does_what_it_says(run: Run, where: dict[
     assert f"{HEAD}, up to date" in after.stdout
 
 
-def test_a_schema_that_is_too_new_is_shown_and_left(run: Run, url: str, postgres_server: PostgresServer) -> None:
-    """Status says so, and apply does not touch it."""
-    assert run("migrate", "apply", **{VARIABLE: url}).returncode == 0
-    postgres_server.execute("UPDATE schema_version SET version_num = '9999'", url)
-    postgres_server.execute("UPDATE schema_info SET oldest_code_version = '7.0'", url)
-    status = run("migrate", "status", **{VARIABLE: url})
+@pytest.fixture
+def execute(
+    where: dict[str, str], tmp_path: Path, postgres_server: PostgresServer
+) -> Callable[[str], list[tuple[object, ...]]]:
+    """What runs a statement on the database of `where`."""
+
+    def execute(statement: str) -> list[tuple[object, ...]]:
+        if where:
+            return postgres_server.execute(statement, where[VARIABLE])
+        with closing(sqlite3.connect(tmp_path / ".tokendance" / "gateway.db")) as database, database:
+            return [tuple(row) for row in database.execute(statement)]
+
+    return execute
+
+
+def test_a_schema_that_is_too_new_is_shown_and_left(
+    run: Run, where: dict[str, str], execute: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    """Every command says so and fails, and apply does not touch it."""
+    assert run("migrate", "apply", **where).returncode == 0
+    execute("UPDATE schema_version SET version_num = '9999'")
+    execute("UPDATE schema_info SET oldest_code_version = '7.0'")
+    status = run("migrate", "status", **where)
     assert status.returncode == 1
     assert "may not serve" in status.stdout
     assert "7.0 or newer" in status.stdout
-    assert "may not serve" in run("migrate", "apply", **{VARIABLE: url}).stderr
-    assert postgres_server.execute("SELECT version_num FROM schema_version", url) == [("9999",)]
+    for command in ("plan", "apply"):
+        for form in ("table", "json"):
+            refused = run("migrate", command, "--format", form, **where)
+            assert (refused.returncode, refused.stdout) == (1, ""), command
+            assert "written by a newer version of the gateway (schema 9999)" in refused.stderr
+            assert "serves version 7.0 or newer" in refused.stderr
+            assert refused.stderr.count("\n") == 1
+    assert execute("SELECT version_num FROM schema_version") == [("9999",)]
+
+
+def test_a_newer_schema_that_serves_this_version_is_no_trouble(
+    run: Run, where: dict[str, str], execute: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    """Nothing to do, and every command ends well."""
+    assert run("migrate", "apply", **where).returncode == 0
+    execute("UPDATE schema_version SET version_num = '9999'")
+    for command in ("status", "plan", "apply"):
+        done = run("migrate", command, **where)
+        assert done.returncode == 0, done.stderr
+        assert "on which this version may serve" in done.stdout + done.stderr
 
 
 def test_a_node_that_would_be_left_behind_holds_up_the_migration(

@@ -51,17 +51,20 @@ def show_status(
 def show_plan(
     context: typer.Context, *, config: Config = None, data_dir: DataDir = None, form: FormatOption = None
 ) -> None:
-    """List the migrations that `apply` would run, and change nothing."""
-    from tokendance_server.schema_upkeep import report
+    """List the migrations that `apply` would run, and change nothing. Exit code 1 for a schema that is too new."""
+    from tokendance_server.schema_upkeep import plan
 
-    _show_steps(_run(context, report, config, data_dir), form_of(context, form))
+    _show_steps(_run(context, plan, config, data_dir), form_of(context, form))
 
 
 @app.command("apply")
 def apply_all(
     context: typer.Context, *, config: Config = None, data_dir: DataDir = None, form: FormatOption = None
 ) -> None:
-    """Bring the schema up to date, all or nothing. Two at once wait for each other; a repeat does nothing."""
+    """Bring the schema up to date, all or nothing. Two at once wait for each other; a repeat does nothing.
+
+    Exit code 1 where that cannot be done, and for a schema that is too new for this version.
+    """
     from tokendance_server.schema_upkeep import apply
 
     _show_steps(_run(context, apply, config, data_dir), form_of(context, form))

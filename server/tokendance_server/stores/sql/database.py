@@ -57,7 +57,7 @@ class Database:
             state = await database.schema()
             verdict = state.verdict(code_version or running_version())
             if verdict is Verdict.REFUSED:
-                raise _too_new(database.place, state)
+                raise too_new(database.place, state)
             if verdict is Verdict.BEHIND:
                 if state.revision is not None:
                     async with database.read() as connection:
@@ -77,7 +77,7 @@ class Database:
             state = await database.schema()
             verdict = state.verdict(code_version or running_version())
             if verdict is Verdict.REFUSED:
-                raise _too_new(database.place, state)
+                raise too_new(database.place, state)
             if verdict is Verdict.BEHIND:
                 raise StartupError(
                     f"The database {database.place} has schema {state.revision or 'none'}, and this version needs "
@@ -168,7 +168,7 @@ class Database:
         if state.revision == HEAD:
             return False
         if state.verdict(running_version()) is not Verdict.BEHIND:
-            raise _too_new(self.place, state)
+            raise too_new(self.place, state)
         # Alembic is loaded only where there is something to do: it is a good part of the time to start.
         from tokendance_server.stores.migrations.upgrade import upgrade
 
@@ -200,7 +200,8 @@ class Database:
             raise
 
 
-def _too_new(place: str, state: SchemaState) -> StartupError:
+def too_new(place: str, state: SchemaState) -> StartupError:
+    """Return what refuses a schema on which this version would do harm."""
     needed = f"version {state.oldest_code_version} or newer" if state.oldest_code_version else "a newer version"
     return StartupError(
         f"The database {place} was written by a newer version of the gateway (schema {state.revision}) and serves "
