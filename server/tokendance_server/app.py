@@ -30,6 +30,7 @@ from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
 from tokendance_server.identity import Identity, open_identity, sign_ins_maker
@@ -194,8 +195,8 @@ async def open_server(
     async with AsyncExitStack() as undo:
         undo.callback(directory.close)
         clock = SystemClock()
-        peppers = PepperRing.of(directory.pepper)
-        storage = await open_storage(config, directory, peppers, clock)
+        peppers, ring = PepperRing.of(*directory.secrets.peppers), KeyRing(directory.secrets.ring)
+        storage = await open_storage(config, directory, peppers, ring, clock)
         undo.push_async_callback(storage.close)
         governance = build_governance(config, storage.database, peppers, clock)
         egress = config.egress.policy(loopback_only=loopback_only)

@@ -136,7 +136,9 @@ class ServerConfig(Settings):
 
     `facade_grpc` is where facades on other machines connect, with certificates; `tls` makes the listener of `grpc`
     speak TLS. `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with
-    `redis_url` many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory.
+    `redis_url` many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory, and
+    `old_peppers` where those are that digests may still have been made under. `key_ring` says where the keys are that
+    seal providers' credentials, the one that seals first.
     `upstream_client` is what speaks HTTP to providers; both do the same, and `lean` takes less of the processor for it.
     """
 
@@ -148,6 +150,8 @@ class ServerConfig(Settings):
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     pepper: str = Field(default="", max_length=512)
+    old_peppers: tuple[str, ...] = Field(default=(), max_length=8)
+    key_ring: tuple[str, ...] = Field(default=(), max_length=8)
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     draining: Draining = Draining()
@@ -184,10 +188,22 @@ class ServerConfig(Settings):
     @field_validator("pepper")
     @classmethod
     def _check_pepper(cls, value: str) -> str:
-        if value and not value.startswith(("env:TOKENDANCE_GATEWAY_PEPPER", "file:")):
-            raise ValueError(
-                "a pepper is a reference: env:TOKENDANCE_GATEWAY_PEPPER… or file:…, never the pepper itself"
-            )
+        if value:
+            _check_reference(value, "pepper", "PEPPER")
+        return value
+
+    @field_validator("old_peppers")
+    @classmethod
+    def _check_old_peppers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            _check_reference(one, "pepper", "PEPPER")
+        return value
+
+    @field_validator("key_ring")
+    @classmethod
+    def _check_key_ring(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            _check_reference(one, "key of the ring", "RING")
         return value
 
     @model_validator(mode="after")
@@ -279,4 +295,11 @@ def check_database_url(url: str) -> None:
         raise ValueError(
             f"a database is given as {form}; the host or the name is missing, or the password holds one of / ? # @, "
             "which are written %2F %3F %23 %40"
+        )
+
+
+def _check_reference(reference: str, what: str, variable: str) -> None:
+    if not reference.startswith((f"env:TOKENDANCE_GATEWAY_{variable}", "file:")):
+        raise ValueError(
+            f"a {what} is a reference: env:TOKENDANCE_GATEWAY_{variable}… or file:…, never the secret itself"
         )

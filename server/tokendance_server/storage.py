@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tokendance.ids import new_id
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.references import resolve_pepper
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
@@ -19,7 +20,7 @@ from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.redis import check_redis
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.leases import NodeLease
-from tokendance_server.stores.sql.peppers import check_peppers
+from tokendance_server.stores.sql.peppers import check_peppers, check_ring
 
 
 class Storage:
@@ -50,14 +51,22 @@ class Storage:
 
 
 def open_directory(config: ServerConfig) -> DataDirectory:
-    """Take the data directory, and the pepper from where the configuration says. Raises StartupError."""
-    pepper = None
-    if config.pepper:
-        try:
-            pepper = resolve_pepper(config.pepper, secrets_dir(config.data_dir))
-        except ValueError as exc:
-            raise StartupError(f"The pepper of server.pepper cannot be used: {exc}.") from exc
-    return DataDirectory.open(config.data_dir, pepper=pepper, own_database=config.database_url is None)
+    """Take the data directory, and the secrets from where the configuration says. Raises StartupError."""
+    peppers = _resolve_all(config, "server.pepper", [config.pepper] if config.pepper else [])
+    older = _resolve_all(config, "server.old_peppers", config.old_peppers)
+    ring = _resolve_all(config, "server.key_ring", config.key_ring)
+    if older and not peppers:
+        raise StartupError("server.old_peppers needs server.pepper, the pepper that is in force.")
+    return DataDirectory.open(
+        config.data_dir, peppers=[*peppers, *older], ring=ring, own_database=config.database_url is None
+    )
+
+
+def _resolve_all(config: ServerConfig, setting: str, references: Sequence[str]) -> list[bytes]:
+    try:
+        return [resolve_pepper(one, secrets_dir(config.data_dir)) for one in references]
+    except ValueError as exc:
+        raise StartupError(f"A secret of {setting} cannot be used: {exc}.") from exc
 
 
 def secrets_dir(data_dir: Path) -> Path:
@@ -65,8 +74,10 @@ def secrets_dir(data_dir: Path) -> Path:
     return data_dir / "secrets"
 
 
-async def open_storage(config: ServerConfig, directory: DataDirectory, peppers: PepperRing, clock: Clock) -> Storage:
-    """Open the database, whose schema and pepper must be this node's, and take the lease where it is shared.
+async def open_storage(
+    config: ServerConfig, directory: DataDirectory, peppers: PepperRing, ring: KeyRing, clock: Clock
+) -> Storage:
+    """Open the database, whose schema and secrets must be this node's, and take the lease where it is shared.
 
     Raises StartupError: one line that says what is wrong and what to do.
     """
@@ -80,6 +91,7 @@ async def open_storage(config: ServerConfig, directory: DataDirectory, peppers: 
         undo.push_async_callback(database.close)
         try:
             await check_peppers(database, peppers.checks, clock.now())
+            await check_ring(database, ring.checks, clock.now())
             lease = None
             if database.is_shared:
                 lease = NodeLease(

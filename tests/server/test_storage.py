@@ -14,6 +14,7 @@ from tests.stores.conftest import migrate
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.startup import StartupError
 from tokendance_server.storage import Storage, open_directory, open_storage
 from tokendance_server.stores.sql.leases import RENEW_S
@@ -32,8 +33,9 @@ class Opened:
     async def __aenter__(self) -> Storage:
         self._directory = open_directory(self._config)
         try:
-            peppers = PepperRing.of(self._directory.pepper)
-            self._storage = await open_storage(self._config, self._directory, peppers, SystemClock())
+            secrets = self._directory.secrets
+            peppers, ring = PepperRing.of(*secrets.peppers), KeyRing(secrets.ring)
+            self._storage = await open_storage(self._config, self._directory, peppers, ring, SystemClock())
         except BaseException:
             self._directory.close()
             raise

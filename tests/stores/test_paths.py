@@ -44,8 +44,8 @@ def test_the_first_start_makes_everything_private(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert _mode(directory.path) == 0o700
-    assert len(directory.pepper) == 32
-    for name in ("pepper", "lock", "node", "gateway.db"):
+    assert [len(one) for one in (*directory.secrets.peppers, *directory.secrets.ring)] == [32, 32]
+    for name in ("pepper", "ring", "lock", "node", "gateway.db"):
         assert _mode(directory.path / name) == 0o600
     assert directory.database == directory.path / "gateway.db"
     directory.close()
@@ -56,7 +56,7 @@ def test_the_pepper_stays_and_differs_between_directories(tmp_path: Path) -> Non
     peppers = []
     for name in ("a", "a", "b"):
         directory = DataDirectory.open(tmp_path / name)
-        peppers.append(directory.pepper)
+        peppers.append(directory.secrets)
         directory.close()
     assert peppers[0] == peppers[1] != peppers[2]
 
@@ -79,8 +79,10 @@ def test_a_node_keeps_its_name(tmp_path: Path) -> None:
 
 def test_what_is_kept_elsewhere_is_not_made(tmp_path: Path) -> None:
     """Neither a pepper where one is given, nor a file for a database that is on a server."""
-    directory = DataDirectory.open(tmp_path / "data", pepper=bytes(range(32)), own_database=False)
-    assert directory.pepper == bytes(range(32))
+    directory = DataDirectory.open(
+        tmp_path / "data", peppers=[bytes(range(32))], ring=[bytes(range(32))], own_database=False
+    )
+    assert directory.secrets.peppers == directory.secrets.ring == (bytes(range(32)),)
     assert {path.name for path in directory.path.iterdir()} == {"lock", "node"}
     directory.close()
 

@@ -29,8 +29,8 @@ from tokendance_server.config import ModelSettings, ProviderSettings, ServerConf
 
 ENV_PREFIX = "TOKENDANCE_GATEWAY_"
 CONFIG_VARIABLE = "TOKENDANCE_GATEWAY_CONFIG"
-PEPPER_PREFIX = "TOKENDANCE_GATEWAY_PEPPER"
-"""Begins the variables that server.pepper may refer to; they are secrets and no settings."""
+SECRET_PREFIXES = ("TOKENDANCE_GATEWAY_PEPPER", "TOKENDANCE_GATEWAY_RING")
+"""Begin the variables that server.pepper and server.key_ring may refer to; they are secrets and no settings."""
 _DELIMITER = "__"
 _FLAGS = {
     ("server", "data_dir"): "--data-dir",
@@ -115,7 +115,7 @@ def _unknown_variables() -> Iterator[str]:
     for name in sorted(os.environ):
         if not name.upper().startswith(ENV_PREFIX) or name.upper() == CONFIG_VARIABLE:
             continue
-        if name.startswith(PEPPER_PREFIX):
+        if name.startswith(SECRET_PREFIXES):
             continue
         table = name[len(ENV_PREFIX) :].partition(_DELIMITER)[0].lower()
         if table not in GatewaySettings.model_fields:

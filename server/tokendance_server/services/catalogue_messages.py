@@ -182,7 +182,7 @@ def _provider_spec(message: pb.Provider) -> ProviderSpec:
             origin="caller",
         )
     _refuse_later(message, _LATER_OF_PROVIDER, "provider")
-    times = {
+    times: dict[str, Any] = {
         f"{name}_s": _seconds(getattr(message, name))
         for name in ("connect_timeout", "first_byte_timeout", "idle_timeout")
         if message.HasField(name)

@@ -12,16 +12,19 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokendance.ids import new_id
-from tokendance_server.domain.keys.secrets import PEPPER_BYTES, check_pepper
+from tokendance_server.domain.keys.secrets import PEPPER_BYTES as SECRET_BYTES
+from tokendance_server.domain.keys.secrets import check_pepper
+from tokendance_server.domain.sealing import check_ring_key
 from tokendance_server.startup import StartupError
 
 _SOCKETS_FILE = "sockets.json"
 PEPPER_FILE = "pepper"
+RING_FILE = "ring"
 DATABASE_FILE = "gateway.db"
 _NODE_FILE = "node"
 _NODE_ID = re.compile(r"node_[0-9a-z]{26}")
@@ -38,23 +41,38 @@ class Sockets:
     facade: Path
 
 
+@dataclass(frozen=True, slots=True)
+class NodeSecrets:
+    """The 32-byte secrets of a node, of each kind the one in force first: peppers of digests, keys that seal."""
+
+    peppers: tuple[bytes, ...] = field(repr=False)
+    ring: tuple[bytes, ...] = field(repr=False)
+
+
 class DataDirectory:
     """A data directory, held by this process until `close`."""
 
-    def __init__(self, path: Path, lock: int, node_id: str, pepper: bytes, sockets: Sockets) -> None:
+    def __init__(self, path: Path, lock: int, node_id: str, secrets: NodeSecrets, sockets: Sockets) -> None:
         self.path = path
         self.database = path / DATABASE_FILE
         self.node_id = node_id
-        self.pepper = pepper
+        self.secrets = secrets
         self.admin_socket = sockets.admin
         self.facade_socket = sockets.facade
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path, *, pepper: bytes | None = None, own_database: bool = True) -> DataDirectory:
-        """Take a data directory, made with mode 0700 where there is none, and its pepper, made at the first start.
+    def open(
+        cls,
+        path: Path,
+        *,
+        peppers: Sequence[bytes] = (),
+        ring: Sequence[bytes] = (),
+        own_database: bool = True,
+    ) -> DataDirectory:
+        """Take a data directory, made with mode 0700 where there is none, and its secrets, made at the first start.
 
-        With `pepper` the directory needs none of its own, and without `own_database` no file of SQLite's.
+        With `peppers` or `ring` the directory needs none of its own, and without `own_database` no file of SQLite's.
         Raises StartupError where the directory cannot be written, is open to others or is used by another process,
         and where the pepper is missing beside a database, too short, or open to others.
         """
@@ -63,7 +81,9 @@ class DataDirectory:
             _make_private(path)
             lock = _lock(path)
             try:
-                pepper = pepper or _read_pepper(path)
+                kept = NodeSecrets(
+                    tuple(peppers) or _read_peppers(path, own_database=own_database), tuple(ring) or _read_ring(path)
+                )
                 node_id = _read_node_id(path)
                 if own_database:
                     _touch_private(path / DATABASE_FILE)
@@ -76,7 +96,7 @@ class DataDirectory:
                 f"The data directory {path} cannot be used ({exc.strerror}); "
                 "choose one that you may write to with --data-dir DIR."
             ) from exc
-        return cls(path, lock, node_id, pepper, sockets)
+        return cls(path, lock, node_id, kept, sockets)
 
     def close(self) -> None:
         """Remove the sockets and let another process have the directory."""
@@ -171,23 +191,42 @@ def _read_node_id(path: Path) -> str:
     return node_id
 
 
-def _read_pepper(path: Path) -> bytes:
+def _read_peppers(path: Path, *, own_database: bool) -> tuple[bytes, ...]:
     file = path / PEPPER_FILE
-    if not file.exists():
-        if (path / DATABASE_FILE).exists():
-            raise StartupError(
-                f"The pepper {file} is missing, and without it no key in the database works; restore it from a backup."
-            )
-        _write_private(file, secrets.token_bytes(PEPPER_BYTES))
-    mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & 0o077:
-        raise StartupError(f"The pepper {file} is open to others (mode {mode:04o}); run `chmod 600 {file}`.")
-    pepper = file.read_bytes()
+    if own_database and not file.exists() and (path / DATABASE_FILE).exists():
+        raise StartupError(
+            f"The pepper {file} is missing, and without it no key in the database works; restore it from a backup."
+        )
+    return _read_secrets(file, check_pepper)
+
+
+def _read_ring(path: Path) -> tuple[bytes, ...]:
+    return _read_secrets(path / RING_FILE, lambda name, key: check_ring_key(key))
+
+
+def _read_secrets(file: Path, check: Callable[[str, bytes], None]) -> tuple[bytes, ...]:
+    """Return the secret in force, made where there is none, and those before it, which a file beside it holds."""
+    kept = [read_private(file, lambda: secrets.token_bytes(SECRET_BYTES))]
+    if old_file(file).exists():
+        older = read_private(old_file(file), bytes)
+        kept += [older[start : start + SECRET_BYTES] for start in range(0, len(older), SECRET_BYTES)]
     try:
-        check_pepper(str(file), pepper)
+        for one in kept:
+            check(str(file), one)
     except ValueError as exc:
-        raise StartupError(f"{str(exc).capitalize()}; restore it from a backup.") from exc
-    return pepper
+        raise StartupError(f"{str(exc)[0].upper()}{str(exc)[1:]}; restore {file} from a backup.") from exc
+    return tuple(kept)
+
+
+def old_file(file: Path) -> Path:
+    """Return where those before the secret in force are kept, the newest first, without anything in between."""
+    return file.with_name(f"{file.name}.old")
+
+
+def replace_secrets(file: Path, kept: Sequence[bytes]) -> None:
+    """Put secrets in the place of those of a file, the one in force first. At no moment is one of them nowhere."""
+    _write_private(old_file(file), b"".join(kept[1:]))
+    _write_private(file, kept[0])
 
 
 def read_private(file: Path, make: Callable[[], bytes]) -> bytes:

@@ -16,12 +16,16 @@ from tokendance_server.domain.changes import ChangeKind
 
 @dataclass(frozen=True, slots=True)
 class ProviderSpec:
-    """A provider as written: times in seconds, the credential by reference, never itself."""
+    """A provider as written: times in seconds, the credential by reference or sealed, never itself.
+
+    A sealed one opens for this provider at this origin only (`sealing_place`).
+    """
 
     kind: str
     base_url: str = ""
     public_label: str = ""
     credential_reference: str = ""
+    sealed_credential: str = field(default="", repr=False)
     capabilities: tuple[str, ...] = ()
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     connect_timeout_s: float = 5.0

@@ -28,27 +28,26 @@ class PepperRing:
     """
 
     def __init__(self, active_id: str, secrets: Mapping[str, bytes]) -> None:
-        for pepper_id, pepper in secrets.items():
-            check_pepper(pepper_id, pepper)
+        for name, pepper in secrets.items():
+            check_pepper(name, pepper)
         if active_id not in secrets:
             raise ValueError(f"the active pepper {active_id!r} is not in the ring")
         self.active_id = active_id
-        others = [pepper for pepper_id, pepper in secrets.items() if pepper_id != active_id]
+        others = [pepper for name, pepper in secrets.items() if name != active_id]
         self._active = secrets[active_id]
         # A keyed state costs as much as the digest itself: it is made once, and copied.
         self._keyed = hashlib.blake2b(key=self._active, digest_size=DIGEST_BYTES)
         self._others = [hashlib.blake2b(key=pepper, digest_size=DIGEST_BYTES) for pepper in others]
         self.checks = {
-            pepper_id: hashlib.blake2b(b"", key=pepper, digest_size=DIGEST_BYTES, person=b"pepper check").digest()
-            for pepper_id, pepper in secrets.items()
+            name: hashlib.blake2b(b"", key=pepper, digest_size=DIGEST_BYTES, person=b"pepper check").digest()
+            for name, pepper in secrets.items()
         }
         """For each id a digest that tells whether another node has the same pepper under it, and tells nothing else."""
 
     @classmethod
-    def of(cls, pepper: bytes) -> PepperRing:
-        """Return a ring of one pepper, whose id is derived from it: another pepper never passes under that id."""
-        pepper_id = "pep_" + hashlib.blake2b(pepper, digest_size=8, person=b"pepper id").hexdigest()
-        return cls(pepper_id, {pepper_id: pepper})
+    def of(cls, pepper: bytes, *older: bytes) -> PepperRing:
+        """Return a ring whose ids are derived from its peppers: another pepper never passes under one of them."""
+        return cls(pepper_id(pepper), {pepper_id(one): one for one in (pepper, *older)})
 
     def digest(self, secret: str) -> bytes:
         """Return the digest of a secret under the active pepper."""
@@ -70,9 +69,14 @@ class PepperRing:
         return hashlib.blake2b(purpose.encode(), key=self._active, digest_size=32, person=b"derived").digest()
 
 
-def check_pepper(pepper_id: str, pepper: bytes) -> None:
-    """Raise ValueError for a pepper that protects nothing."""
+def pepper_id(pepper: bytes) -> str:
+    """Return the id that is derived from a pepper."""
+    return "pep_" + hashlib.blake2b(pepper, digest_size=8, person=b"pepper id").hexdigest()
+
+
+def check_pepper(name: str, pepper: bytes) -> None:
+    """Raise ValueError for a pepper that protects nothing; `name` is what it is called there."""
     if len(pepper) != PEPPER_BYTES:
-        raise ValueError(f"the pepper {pepper_id!r} has {len(pepper)} bytes instead of {PEPPER_BYTES}")
+        raise ValueError(f"the pepper {name!r} has {len(pepper)} bytes instead of {PEPPER_BYTES}")
     if len(set(pepper)) < PEPPER_BYTES // 4:
-        raise ValueError(f"the pepper {pepper_id!r} is not random")
+        raise ValueError(f"the pepper {name!r} is not random")

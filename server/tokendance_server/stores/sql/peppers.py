@@ -1,42 +1,111 @@
-"""Which peppers a database was filled under, so that a node with another one is refused instead of every key."""
+"""Which secrets a database was filled under, so that a node with others is refused instead of every key."""
 
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Table, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tokendance_server.domain.catalogue.entries import read_provider
+from tokendance_server.domain.keys.key import KeyState
+from tokendance_server.domain.sealing import sealed_under
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import key_secrets, peppers
+from tokendance_server.stores.sql.tables import key_secrets, keys, peppers, providers, ring_keys
 
 
 async def check_peppers(database: Database, checks: Mapping[str, bytes], now: datetime) -> None:
     """Compare the peppers of this node with those of the database, and write down the ones that are new there.
 
     `checks` maps the ids of a ring to the digests of one constant under each. A database that knows none takes them.
-    Raises StartupError where an id stands for another pepper, or where the node has none that the database knows.
+    Raises StartupError where an id stands for another pepper, where the node has none that the database knows, and
+    where secrets that work were made under one that it has not.
     """
     async with database.transaction() as connection:
         await database.lock(connection, "peppers")
-        rows = (await connection.execute(select(peppers.c.id, peppers.c.check_value))).all()
-        known = {row.id: row.check_value for row in rows}
+        known = await _known(connection, peppers)
+        written = set(known)
         if not known:
             # Keys that are older than this table say by themselves what they were made under.
             used = (await connection.execute(select(key_secrets.c.pepper_id).distinct())).scalars()
             known = {pepper_id: checks.get(pepper_id, b"") for pepper_id in used}
-        both = known.keys() & checks.keys()
-        if known and not (both and all(hmac.compare_digest(known[one], checks[one]) for one in both)):
+        if known and not _agree(known, checks):
             raise StartupError(
                 f"The pepper of this node is not the one under which the keys in {database.place} were made, and none "
                 "of them would work; give every node the same one with server.pepper, or restore it from a backup."
             )
-        rows_of_new = [
-            {"id": pepper_id, "check_value": check, "create_time": now}
-            for pepper_id, check in checks.items()
-            if pepper_id not in {row.id for row in rows}
-        ]
-        if rows_of_new:
-            await connection.execute(peppers.insert(), rows_of_new)
+        for pepper_id, count in (await peppers_in_use(connection, now)).items():
+            if pepper_id not in checks:
+                raise StartupError(
+                    f"{count} secrets in {database.place} were made under the pepper {pepper_id}, which this node has "
+                    "not, and would not work; name it in server.old_peppers until `tokendance secrets status` shows "
+                    "that none is left."
+                )
+        await _write_down(connection, peppers, {one: checks[one] for one in checks.keys() - written}, now)
+
+
+async def check_ring(database: Database, checks: Mapping[str, bytes], now: datetime) -> None:
+    """Compare the keys that seal with those of the database as `check_peppers` does, and write down the new ones.
+
+    Raises StartupError where an id stands for another key, and where something is sealed under one that the node has
+    not.
+    """
+    async with database.transaction() as connection:
+        await database.lock(connection, "ring")
+        known = await _known(connection, ring_keys)
+        if known.keys() & checks.keys() and not _agree(known, checks):
+            raise StartupError(f"A key of this node's ring has the id of another one in {database.place}.")
+        for key_id, count in (await ring_keys_in_use(connection)).items():
+            if key_id not in checks:
+                raise StartupError(
+                    f"{count} credentials of providers in {database.place} are sealed under {key_id}, which is not in "
+                    "this node's ring; name it in server.key_ring, or restore it from a backup."
+                )
+        await _write_down(connection, ring_keys, {one: checks[one] for one in checks.keys() - known.keys()}, now)
+
+
+async def peppers_in_use(connection: AsyncConnection, now: datetime) -> dict[str, int]:
+    """Return how many secrets that may work now or again were made under each pepper."""
+    found = await connection.execute(
+        select(key_secrets.c.pepper_id, func.count())
+        .join(keys)
+        .where(
+            keys.c.state != KeyState.REVOKED,
+            _later(keys.c.expire_time, now),
+            _later(key_secrets.c.expire_time, now),
+        )
+        .group_by(key_secrets.c.pepper_id)
+        .order_by(key_secrets.c.pepper_id)
+    )
+    return {row[0]: row[1] for row in found}
+
+
+async def ring_keys_in_use(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many credentials are sealed under each key of the ring."""
+    documents = (await connection.execute(select(providers.c.document))).scalars()
+    sealed = (read_provider(document).sealed_credential for document in documents)
+    return dict(sorted(Counter(sealed_under(one) for one in sealed if one).items()))
+
+
+async def _known(connection: AsyncConnection, table: Table) -> dict[str, bytes]:
+    rows = (await connection.execute(select(table.c.id, table.c.check_value))).all()
+    return {row.id: row.check_value for row in rows}
+
+
+def _agree(known: Mapping[str, bytes], checks: Mapping[str, bytes]) -> bool:
+    both = known.keys() & checks.keys()
+    return bool(both) and all(hmac.compare_digest(known[one], checks[one]) for one in both)
+
+
+async def _write_down(connection: AsyncConnection, table: Table, checks: Mapping[str, bytes], now: datetime) -> None:
+    rows = [{"id": one, "check_value": check, "create_time": now} for one, check in checks.items()]
+    if rows:
+        await connection.execute(table.insert(), rows)
+
+
+def _later(column: ColumnElement[datetime], now: datetime) -> ColumnElement[bool]:
+    return or_(column.is_(None), column > now)

@@ -285,13 +285,20 @@ node_leases = Table(
     Column("expire_time", Instant, nullable=False),
 )
 
-peppers = Table(
-    "peppers",
-    metadata,
-    Column("id", Text(40), primary_key=True),
-    Column("check_value", LargeBinary(32), nullable=False),
-    Column("create_time", Instant, nullable=False),
-)
+
+def _secret_checks(name: str) -> Table:
+    """Return a table of the ids of secrets that nodes share, each with what tells them apart and tells nothing else."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Text(40), primary_key=True),
+        Column("check_value", LargeBinary(32), nullable=False),
+        Column("create_time", Instant, nullable=False),
+    )
+
+
+peppers = _secret_checks("peppers")
+ring_keys = _secret_checks("ring_keys")
 
 
 def _catalogue_table(name: str, longest_name: int) -> Table:
