@@ -120,7 +120,8 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "memory":
         changes, audit = MemoryChangeFeed(), MemoryAuditStore()
         catalogue = MemoryCatalogueStore(changes, audit)
-        keys, records = MemoryKeyStore(changes, audit), MemoryOrganizationStore(changes)
+        records = MemoryOrganizationStore(changes)
+        keys = MemoryKeyStore(changes, audit, records)
         people = MemoryPeopleStore(records, keys)
         directory, requests = MemoryDirectory(records), MemoryKeyRequestStore(people)
         yield Stores(keys, records, changes, catalogue, audit, people, directory, requests)

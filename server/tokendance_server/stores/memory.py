@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
-from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter
-from tokendance_server.domain.keys.store import RotationMark
+from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, people_of
+from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
 from tokendance_server.stores.memory_audit import MemoryAuditStore
@@ -100,12 +100,19 @@ class MemoryChangeFeed:
 class MemoryKeyStore:
     """Keys, by id and by the digests of their secrets.
 
-    Changes and events go to the feed and the trail that are given, or to some of its own.
+    Changes and events go to the feed and the trail that are given, or to some of its own. `people` tells who is
+    stopped; without it nobody is.
     """
 
-    def __init__(self, changes: MemoryChangeFeed | None = None, audit: MemoryAuditStore | None = None) -> None:
+    def __init__(
+        self,
+        changes: MemoryChangeFeed | None = None,
+        audit: MemoryAuditStore | None = None,
+        people: MemoryOrganizationStore | None = None,
+    ) -> None:
         self.changes = changes or MemoryChangeFeed()
         self.audit = audit or MemoryAuditStore()
+        self._people = people
         self._rotations: dict[tuple[str, str], RotationMark] = {}
         self._keys: dict[str, Key] = {}
         self._by_digest: dict[bytes, str] = {}
@@ -114,10 +121,12 @@ class MemoryKeyStore:
     async def add(
         self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
     ) -> tuple[Key, bytes]:
+        made = self._creates.get((key.organization_id, request_id)) if request_id else None
+        if made is not None:
+            return self._keys[made[0]], made[1]
+        await self._require_working(key.organization_id, people_of(key))
         if request_id:
-            key_id, mark = self._creates.setdefault((key.organization_id, request_id), (key.id, fingerprint))
-            if key_id != key.id:
-                return self._keys[key_id], mark
+            self._creates[key.organization_id, request_id] = (key.id, fingerprint)
         self._keys[key.id] = key
         for secret in key.secrets:
             self._by_digest[secret.digest] = key.id
@@ -131,6 +140,7 @@ class MemoryKeyStore:
         kept = self._keys.get(before.id)
         if kept is None or kept.version != before.version:
             return False
+        await self._require_working(before.organization_id, people_of(after, before))
         if mark is not None:
             asked = (before.organization_id, mark.request_id)
             if self._rotations.setdefault(asked, mark) is not mark:
@@ -155,6 +165,12 @@ class MemoryKeyStore:
     async def find(self, digests: Sequence[bytes]) -> Key | None:
         found = next((self._by_digest[digest] for digest in digests if digest in self._by_digest), None)
         return None if found is None else self._keys[found]
+
+    async def _require_working(self, organization_id: str, member_ids: Collection[str]) -> None:
+        for member_id in sorted(member_ids):
+            member = None if self._people is None else await self._people.get_member(organization_id, member_id)
+            if member is not None and not member.works:
+                raise StoppedMemberError(member_id)
 
     def all_keys(self) -> list[Key]:
         """Return every key."""

@@ -161,6 +161,14 @@ class KeyCursor:
     id: str
 
 
+def people_of(key: Key, before: Key | None = None) -> frozenset[str]:
+    """Return the ids of the members that a key names and, where it changes, did not name as such before."""
+    now = {("owner", key.owner_id), ("responsible", key.rotation.responsible_id)}
+    if before is not None:
+        now -= {("owner", before.owner_id), ("responsible", before.rotation.responsible_id)}
+    return frozenset(member_id for _, member_id in now)
+
+
 def is_seen_by(key: Key, member_id: str, team_ids: frozenset[str]) -> bool:
     """Tell whether a key is a member's own, one that it rotates, or one of its teams."""
     return member_id in (key.owner_id, key.rotation.responsible_id) or key.team_id in team_ids

@@ -25,7 +25,7 @@ from tokendance_server.domain.keys.key import (
 )
 from tokendance_server.domain.keys.rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
 from tokendance_server.domain.keys.secrets import PepperRing, mint
-from tokendance_server.domain.keys.store import KeyStore
+from tokendance_server.domain.keys.store import KeyStore, StoppedMemberError
 from tokendance_server.domain.names import (
     ANY_ORGANIZATION,
     child_of,
@@ -121,9 +121,11 @@ class Keys:
             rotate_time=now,
         )
         mark = fingerprint(draft)
-        kept, kept_mark = await self._store.add(
-            key, request_id, mark, key_event(caller, origin, "key.create", None, key)
-        )
+        event = key_event(caller, origin, "key.create", None, key)
+        try:
+            kept, kept_mark = await self._store.add(key, request_id, mark, event)
+        except StoppedMemberError as exc:
+            raise stopped(exc, ids) from exc
         if kept_mark != mark:
             raise GatewayError(
                 errors_pb2.ERROR_REASON_IDEMPOTENCY_CONFLICT,
@@ -227,6 +229,12 @@ async def require_known(
     responsible_id = ids.responsible_id
     if responsible_id != former.responsible_id and not await organizations.has_member(organization_id, responsible_id):
         raise missing("key.rotation.responsible", "member")
+
+
+def stopped(error: StoppedMemberError, ids: DraftIds) -> GatewayError:
+    """Return not_found for the field that names somebody who was stopped meanwhile."""
+    owner = error.member_id == ids.owner_id
+    return missing("key.owner" if owner else "key.rotation.responsible", "member")
 
 
 def _binding(caller: Principal, filter: KeyFilter) -> str:

@@ -15,10 +15,10 @@ from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.domain.keys.key import Key, KeyDraft, KeySecret, KeyState, Rotation
-from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known
+from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known, stopped
 from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, draft_of, invalid
 from tokendance_server.domain.keys.secrets import PepperRing, mint
-from tokendance_server.domain.keys.store import KeyStore, RotationMark
+from tokendance_server.domain.keys.store import KeyStore, RotationMark, StoppedMemberError
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.principals import Principal
@@ -179,7 +179,11 @@ class KeyLife:
                 return before
             after = replace(after, update_time=self._clock.now(), version=before.version + 1)
             event = key_event(deed.caller, deed.origin, deed.action, before, after, reason=deed.reason)
-            if await self._store.replace(before, after, event=event):
+            try:
+                done = await self._store.replace(before, after, event=event)
+            except StoppedMemberError as exc:
+                raise stopped(exc, DraftIds(after.owner_id, after.team_id, after.rotation.responsible_id)) from exc
+            if done:
                 self._changed(before.id)
                 return after
         raise _version_conflict()

@@ -21,6 +21,14 @@ class RotationMark:
     old_secret_expire_time: datetime
 
 
+class StoppedMemberError(Exception):
+    """Somebody whom a key would belong to, or who would rotate it, is suspended or out by now."""
+
+    def __init__(self, member_id: str) -> None:
+        super().__init__(f"the member {member_id} is stopped")
+        self.member_id = member_id
+
+
 class KeyStore(Protocol):
     """Keeps keys. Each method is one transaction; one that writes records the change of the key in it.
 
@@ -33,6 +41,8 @@ class KeyStore(Protocol):
         """Add a key, unless the organization's `request_id` (if not empty) made one before.
 
         Return the key which that request id made, and the fingerprint it came with: the given ones where it is new.
+        Raises StoppedMemberError, with nothing added, where its owner or who rotates it is stopped: whoever stops them
+        at the same moment finds the key, or the key finds them stopped.
         """
 
     async def replace(
@@ -42,6 +52,7 @@ class KeyStore(Protocol):
 
         Return False, with nothing changed, where the key has another version than `before` by now, or where the
         organization's request id of the mark was used before. Ids and times of creation and last use stay as they are.
+        Raises StoppedMemberError as `add`, for an owner or who rotates it that the key did not have before.
         """
 
     async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:

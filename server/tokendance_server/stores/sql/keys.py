@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -23,13 +23,15 @@ from tokendance_server.domain.keys.key import (
     KeyState,
     LimitRule,
     Rotation,
+    people_of,
 )
-from tokendance_server.domain.keys.store import RotationMark
+from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
+from tokendance_server.domain.organizations import MemberState
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.audit import record_event
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database
-from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys
+from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys, members
 
 
 class SqlKeyStore:
@@ -45,6 +47,7 @@ class SqlKeyStore:
             return made
         try:
             async with self._database.transaction() as connection:
+                await _require_working(connection, key.organization_id, people_of(key))
                 await connection.execute(keys.insert(), key_row(key))
                 if key.secrets:
                     await connection.execute(key_secrets.insert(), [secret_row(key, one) for one in key.secrets])
@@ -74,7 +77,9 @@ class SqlKeyStore:
         row = key_row(after)
         try:
             async with self._database.transaction() as connection:
-                # First of all: on PostgreSQL this waits for whoever else changes the key, and then sees its version.
+                # Members before keys, as when a member is stopped: so nobody waits in a circle.
+                await _require_working(connection, before.organization_id, people_of(after, before))
+                # On PostgreSQL this waits for whoever else changes the key, and then sees its version.
                 found = await connection.execute(
                     keys.update()
                     .where(
@@ -150,6 +155,21 @@ class SqlKeyStore:
         return made, row.fingerprint
 
 
+async def _require_working(connection: AsyncConnection, organization_id: str, member_ids: Collection[str]) -> None:
+    """Raise StoppedMemberError for a member who is stopped; nobody stops the others before this transaction ends."""
+    if not member_ids:
+        return
+    query = (
+        select(members.c.id, members.c.state)
+        .where(members.c.organization_id == organization_id, members.c.id.in_(member_ids))
+        .order_by(members.c.id)
+        .with_for_update(read=True)
+    )
+    for row in (await connection.execute(query)).all():
+        if row.state not in _WORKING:
+            raise StoppedMemberError(row.id)
+
+
 async def replace_secrets(connection: AsyncConnection, key: Key) -> None:
     """Put the secrets of a key in place of those that it had."""
     owned = and_(key_secrets.c.organization_id == key.organization_id, key_secrets.c.key_id == key.id)
@@ -183,6 +203,7 @@ def select_keys(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
     )
 
 
+_WORKING = frozenset({MemberState.INVITED.value, MemberState.ACTIVE.value})
 UNCHANGED = frozenset({"organization_id", "id", "create_time", "last_used_time"})
 """The columns that never change, or change without a new version."""
 

@@ -1,0 +1,138 @@
+"""Keys and the stopping of their members at the same moment, over every store: no key slips through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import access_pb2
+from tokendance.ids import new_id
+from tokendance_server.domain.clock import ManualClock
+from tokendance_server.domain.keys.key import KeyDraft, KeyFilter, KeyQuota, KeyState
+from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.life import KeyLife
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.keys.verifier import Verifier
+from tokendance_server.domain.organizations import Member, MemberState, Organization, Organizations, Team
+from tokendance_server.domain.people.desk import build_people
+from tokendance_server.domain.principals import Principal
+
+START = datetime(2026, 6, 1, 12, tzinfo=UTC)
+OPERATOR = Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name="local-operator")
+PEPPERS = PepperRing.of(bytes(range(32)))
+
+
+async def _nothing() -> None:
+    return None
+
+
+class Interrupted:
+    """A store of keys in which something else happens right before a key is written, once it was checked."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.meanwhile: Callable[[], Awaitable[Any]] = _nothing
+
+    async def add(self, *arguments: Any) -> Any:
+        await self.meanwhile()
+        return await self._store.add(*arguments)
+
+    async def replace(self, *arguments: Any, **more: Any) -> Any:
+        await self.meanwhile()
+        return await self._store.replace(*arguments, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class Town:
+    """An organization with a team and three members."""
+
+    def __init__(self, stores: Any) -> None:
+        self.stores = stores
+        clock = ManualClock(START)
+        self.store = Interrupted(stores.keys)
+        organizations = Organizations(stores.organizations, clock)
+        verifier = Verifier(stores.keys, PEPPERS, clock, lambda: True)
+        self.people = build_people(stores.people, PEPPERS, clock, verifier)
+        self.keys = Keys(self.store, organizations, PEPPERS, clock, verifier.forget)
+        self.life = KeyLife(self.keys, self.store, organizations, PEPPERS, clock, changed=verifier.forget)
+        self.home = Organization(new_id("org"), "Home", START)
+        self.team = Team(self.home.id, new_id("team"), "T", START)
+        self.members = [Member(self.home.id, new_id("user"), "M", START) for _ in range(3)]
+
+    async def open(self) -> Town:
+        async with self.stores.people.tenant(self.home.id) as tenant:
+            for record in (self.home, self.team, *self.members):
+                await tenant.put(record, START)
+        return self
+
+    def draft(self, owner: Member, responsible: Member) -> KeyDraft:
+        return KeyDraft("x", owner.name, self.team.name, KeyQuota(self.home.name), 86_400, responsible.name)
+
+    async def create(self, owner: Member, responsible: Member) -> Any:
+        return (await self.keys.create(OPERATOR, self.home.name, self.draft(owner, responsible)))[0]
+
+    async def stop(self, member: Member) -> Any:
+        return await self.people.members.suspend(OPERATOR, member.name)
+
+    async def working(self, owner: Member) -> int:
+        wanted = KeyFilter(now=START, owner_id=owner.id, state=KeyState.ACTIVE)
+        return len(await self.stores.keys.list(wanted, None, 100))
+
+
+@pytest.fixture
+async def town(stores: Any) -> Town:
+    """A town with no keys."""
+    return await Town(stores).open()
+
+
+async def _code(asked: Awaitable[Any]) -> str:
+    try:
+        await asked
+    except GatewayError as error:
+        return f"{error.code} {error.param or ''}".strip()
+    return "ok"
+
+
+@pytest.mark.parametrize(("stopped", "param"), [(0, "key.owner"), (1, "key.rotation.responsible")])
+async def test_no_key_is_made_for_who_was_stopped_after_the_check(town: Town, stopped: int, param: str) -> None:
+    """The check and the key are one."""
+    owner, responsible, _ = town.members
+    town.store.meanwhile = lambda: town.stop(town.members[stopped])
+    assert await _code(town.create(owner, responsible)) == f"not_found {param}"
+    assert await town.working(owner) == 0
+
+
+@pytest.mark.parametrize(("field", "param"), [("owner", "key.owner"), ("responsible", "key.rotation.responsible")])
+async def test_no_key_goes_to_who_was_stopped_after_the_check(town: Town, field: str, param: str) -> None:
+    """By an update likewise; who was stopped with the key as it is hinders no other change of it."""
+    first, second, third = town.members
+    key = await town.create(first, second)
+    town.store.meanwhile = lambda: town.stop(third)
+    wanted = replace(town.draft(first, second), **{field: third.name})  # type: ignore[arg-type]
+    assert await _code(town.life.update(OPERATOR, key.name, wanted, frozenset({field}))) == f"not_found {param}"
+    town.store.meanwhile = _nothing
+    await town.stop(second)
+    purpose = replace(town.draft(first, second), purpose="y")
+    assert await _code(town.life.update(OPERATOR, key.name, purpose, frozenset({"purpose"}))) == "ok"
+
+
+async def test_of_keys_made_while_their_owner_is_stopped_none_works(town: Town) -> None:
+    """Whoever comes first: the stopping finds the key, or the key finds its owner stopped. Nobody waits in a circle."""
+    owner, responsible, _ = town.members
+    for turn in range(3):
+        creating = [_code(town.create(owner, responsible)) for _ in range(5)]
+        codes = await asyncio.gather(*creating[:3], _code(town.stop(owner)), *creating[3:])
+        assert set(codes) <= {"ok", "not_found key.owner"}, turn
+        assert await town.working(owner) == 0, turn
+        async with town.stores.people.tenant(town.home.id) as tenant:
+            stopped = await tenant.member(owner.id)
+            assert stopped.state is MemberState.SUSPENDED
+        await town.people.members.resume(OPERATOR, owner.name)
