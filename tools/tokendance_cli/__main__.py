@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.commands import audit, identity, keys, migrate, models, organizations, providers
+from tokendance_cli.commands import audit, contexts, identity, keys, migrate, models, organizations, providers
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.completion import completion
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
+from tokendance_cli.commands.login import login, logout, whoami
 from tokendance_cli.commands.serve import serve
 from tokendance_cli.failures import EXIT_CODES, FAILED, CommandError
 from tokendance_cli.output import Format, Globals
@@ -46,13 +47,17 @@ def options(
     data_dir: Annotated[
         Path, typer.Option(help="The data directory of the node on this machine.", envvar=DATA_DIR_VARIABLE)
     ] = Path(".tokendance"),
+    use: Annotated[
+        str,
+        typer.Option("--context", help="The gateway to speak to over TCP, by its context's name.", show_default=False),
+    ] = "",
     form: Annotated[Format, typer.Option("--format", help="How to print: table or json.")] = Format.TABLE,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the options that stand before a command's name."""
-    context.obj = Globals(data_dir, form)
+    context.obj = Globals(data_dir, form, use)
 
 
 app.command("serve")(serve)
@@ -62,6 +67,10 @@ app.add_typer(organizations.app, name="organizations")
 app.add_typer(organizations.teams_app, name="teams")
 app.add_typer(organizations.members_app, name="members")
 app.add_typer(identity.app, name="id")
+app.add_typer(contexts.app, name="context")
+app.command("login")(login)
+app.command("logout")(logout)
+app.command("whoami")(whoami)
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")

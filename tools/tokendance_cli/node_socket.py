@@ -19,16 +19,28 @@ _CONNECT_TIMEOUT_S = 5
 
 
 @contextmanager
-def admin_client(data_dir: Path) -> Iterator[Client]:
-    """Give a client of the node that runs on `data_dir`, as its operator; errors come out as CommandError."""
+def operator_client(data_dir: Path, token: str = "") -> Iterator[Client]:
+    """Give a client of the node that runs on `data_dir`, as its operator, or as who bears an access token.
+
+    Raises CommandError where no node runs, and ValueError for a token with characters that none has.
+    """
     from tokendance_server.stores.paths import find_sockets
 
     path = find_sockets(data_dir).admin
     _check_listening(path, data_dir)
-    from tokendance import Client, GatewayError
+    from tokendance import Client
 
     # The socket itself is the credential; a key in the environment is for model calls and stays there.
-    with Client(f"unix:{path}", api_key="", timeout_s=CALL_TIMEOUT_S) as client:
+    with Client(f"unix:{path}", api_key=token, timeout_s=CALL_TIMEOUT_S) as client:
+        yield client
+
+
+@contextmanager
+def admin_client(data_dir: Path) -> Iterator[Client]:
+    """Give a client of the node that runs on `data_dir`, as its operator; errors come out as CommandError."""
+    from tokendance import GatewayError
+
+    with operator_client(data_dir) as client:
         try:
             yield client
         except GatewayError as error:
@@ -43,6 +55,7 @@ def told(error: GatewayError) -> CommandError:
         f"Check first: {error.spec.check_first}",
         exit_code=FAILED,
         request_id=error.request_id,
+        code=error.code,
     )
 
 

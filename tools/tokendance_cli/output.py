@@ -26,9 +26,10 @@ class Format(StrEnum):
 class Globals:
     """The options before the command's name."""
 
-    def __init__(self, data_dir: Path, form: Format) -> None:
+    def __init__(self, data_dir: Path, form: Format, context: str = "") -> None:
         self.data_dir = data_dir
         self.format = form
+        self.context = context
 
 
 FormatOption = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokendance_cli.failures import FAILED
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_record, print_rows
+from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_record, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +56,12 @@ def list_events(
     from tokendance.gateway.v1 import audit_service_pb2 as pb
     from tokendance_cli.audit_view import document, filter_of, row
     from tokendance_cli.key_request import resource as name_of
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     parent = name_of("organizations", organization) if organization else "organizations/-"
     wanted = pb.ListAuditEventsRequest(parent="platform" if platform else parent, page_size=limit)
     wanted.filter.CopyFrom(filter_of(actor, action, resource, request, since=since, until=until))
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         events = client.stubs.audit.ListAuditEvents(wanted).audit_events
     if form_of(context, form) is Format.JSON:
         print_json([document(event) for event in events])
@@ -83,9 +83,9 @@ def verify_chain(
 
     from tokendance.gateway.v1 import audit_service_pb2 as pb
     from tokendance_cli.audit_view import chain_of
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         found = client.stubs.audit.VerifyAuditChain(pb.VerifyAuditChainRequest(parent=chain_of(organization)))
     if form_of(context, form) is Format.JSON:
         print_json(MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
@@ -124,13 +124,13 @@ def export_events(
     """Write events as JSON lines, oldest first. The export is an event itself."""
     from tokendance.gateway.v1 import audit_service_pb2 as pb
     from tokendance_cli.audit_view import chain_of, filter_of, line, lines_to
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     wanted = pb.ExportAuditEventsRequest(parent=chain_of(organization), after_sequence=after)
     wanted.filter.CopyFrom(filter_of(actor, action, resource, request, since=since, until=until))
     head: pb.AuditChainHead | None = None
     with (
-        admin_client(data_dir or globals_of(context).data_dir) as client,
+        admin_client(context, data_dir) as client,
         lines_to(output) as write,
         _progress() as advance,
     ):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tokendance_cli.failures import show_request_id
-from tokendance_cli.output import FormatOption, form_of, globals_of
+from tokendance_cli.output import FormatOption, form_of
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's data directory.", show_default=False)]
 KeyArgument = Annotated[str, typer.Argument(help="Its id, or organizations/O/keys/K.")]
@@ -62,7 +62,7 @@ def update_key(
     from tokendance import last_request_id
     from tokendance_cli.key_update import Words, key_update
     from tokendance_cli.key_view import show
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     words = Words(
         purpose=purpose,
@@ -78,7 +78,7 @@ def update_key(
         labels=label or (),
         clear=clear or (),
     )
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         request = key_update(client.get_key(key), words, etag)
         changed = client.stubs.keys.UpdateKey(request).key
     show(form_of(context, form), changed)
@@ -108,14 +108,14 @@ def rotate_key(
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_update import overlap_of
     from tokendance_cli.key_view import show_minted, utc
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
     from tokendance_cli.secret_file import check_writable
 
     request = pb.RotateKeyRequest(name=key, etag=etag, request_id=request_id)
     request.overlap.FromTimedelta(overlap_of(overlap))
     if key_file is not None:
         check_writable(key_file)
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         rotated = client.stubs.keys.RotateKey(request)
     ends = utc(rotated.old_secret_expire_time)
     form = form_of(context, form)
@@ -134,9 +134,9 @@ def revoke_key(
     """End a key for good, at once, on every node."""
     from tokendance import last_request_id
     from tokendance_cli.key_view import show
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         revoked = client.revoke_key(key, reason=reason)
     show(form_of(context, form), revoked)
     show_request_id(last_request_id())
@@ -154,9 +154,9 @@ def suspend_key(
     from tokendance import last_request_id
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_view import show
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         suspended = client.stubs.keys.SuspendKey(pb.SuspendKeyRequest(name=key, reason=reason)).key
     show(form_of(context, form), suspended)
     show_request_id(last_request_id())
@@ -173,9 +173,9 @@ def resume_key(
     from tokendance import last_request_id
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_view import show
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         resumed = client.stubs.keys.ResumeKey(pb.ResumeKeyRequest(name=key)).key
     show(form_of(context, form), resumed)
     show_request_id(last_request_id())

@@ -24,7 +24,7 @@ from tokendance_cli.commands.key_requests import (
     reveal_key,
 )
 from tokendance_cli.failures import USAGE, CommandError, show_request_id
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_rows
+from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,14 +80,14 @@ def create_key(
     from tokendance import last_request_id
     from tokendance_cli.key_request import key_wanted, organization_of
     from tokendance_cli.key_view import show_minted
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
     from tokendance_cli.secret_file import check_writable
 
     if bool(inherit_quota) == bool(limit):
         raise CommandError("Give --inherit-quota or --limit: one of them, not both.", exit_code=USAGE)
     if key_file is not None:
         check_writable(key_file)
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         parent = organization_of(client, organization, owner, team)
         wanted = key_wanted(
             parent,
@@ -122,10 +122,10 @@ def list_keys(
     """List keys, newest first."""
     from tokendance_cli.key_request import resource
     from tokendance_cli.key_view import document, last_part, moment, state_of
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     parent = resource("organizations", organization) if organization else "organizations/-"
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         keys = list(client.list_keys(parent, team=team, owner=owner, rotation_overdue=overdue, page_size=1000))
     if form_of(context, form) is Format.JSON:
         print_json([document(key) for key in keys])
@@ -158,9 +158,9 @@ def show_key(
 ) -> None:
     """Show one key, without its secret."""
     from tokendance_cli.key_view import show
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         found = client.get_key(key)
     show(form_of(context, form), found)
 

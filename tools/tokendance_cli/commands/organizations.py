@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_rows
+from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,9 +25,9 @@ def list_organizations(context: typer.Context, *, data_dir: DataDir = None, form
     """List the organizations."""
     from tokendance.gateway.v1 import organization_pb2
     from tokendance.gateway.v1 import organizations_service_pb2 as pb
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         request = pb.ListOrganizationsRequest(page_size=1000)
         found = _all(client.stubs.organizations.ListOrganizations, request, "organizations")
     states = organization_pb2.OrganizationState
@@ -41,9 +41,9 @@ def list_teams(
 ) -> None:
     """List the teams."""
     from tokendance.gateway.v1 import organizations_service_pb2 as pb
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         request = pb.ListTeamsRequest(parent=_parent(organization), page_size=1000)
         found = _all(client.stubs.organizations.ListTeams, request, "teams")
     rows = [[one.name, one.display_name, str(one.member_count), str(one.key_count)] for one in found]
@@ -57,9 +57,9 @@ def list_members(
     """List the members."""
     from tokendance.gateway.v1 import organization_pb2
     from tokendance.gateway.v1 import organizations_service_pb2 as pb
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         request = pb.ListMembersRequest(parent=_parent(organization), page_size=1000)
         found = _all(client.stubs.organizations.ListMembers, request, "members")
     states, roles = organization_pb2.MemberState, organization_pb2.MemberRole

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_record, print_rows
+from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_record, print_rows
 
 if TYPE_CHECKING:
     from tokendance.gateway.v1 import models_service_pb2 as pb
@@ -24,11 +24,11 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's dat
 def list_providers(context: typer.Context, *, data_dir: DataDir = None, form: FormatOption = None) -> None:
     """List the providers, those of the settings file among them."""
     from tokendance.gateway.v1 import models_service_pb2
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     found: list[pb.Provider] = []
     request = models_service_pb2.ListProvidersRequest(page_size=1000)
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         while True:
             page = client.stubs.models.ListProviders(request)
             found += page.providers
@@ -54,10 +54,10 @@ def show_provider(
 ) -> None:
     """Show one provider, without its credential."""
     from tokendance.gateway.v1 import models_service_pb2
-    from tokendance_cli.node_socket import admin_client
+    from tokendance_cli.node_client import admin_client
 
     name = f"providers/{provider.removeprefix('providers/')}"
-    with admin_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         found = client.stubs.models.GetProvider(models_service_pb2.GetProviderRequest(name=name)).provider
     if form_of(context, form) is Format.JSON:
         print_json(_document(found))
