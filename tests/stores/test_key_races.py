@@ -1,4 +1,4 @@
-"""Keys and the stopping of their members at the same moment, over every store: no key slips through."""
+"""What happens to a key in one moment, over every store: made while its owner is stopped, rotated by two at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from tests.stores.conftest import sql_stores
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
 from tokendance.ids import new_id
+from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.keys.key import KeyDraft, KeyFilter, KeyQuota, KeyState
 from tokendance_server.domain.keys.keys import Keys
@@ -22,6 +25,8 @@ from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Member, MemberState, Organization, Organizations, Team
 from tokendance_server.domain.people.desk import build_people
 from tokendance_server.domain.principals import Principal
+from tokendance_server.stores.sql.changes import record_change
+from tokendance_server.stores.sql.database import Database
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 OPERATOR = Principal(kinds=frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), name="local-operator")
@@ -59,7 +64,7 @@ class Town:
         clock = ManualClock(START)
         self.store = Interrupted(stores.keys)
         organizations = Organizations(stores.organizations, clock)
-        verifier = Verifier(stores.keys, PEPPERS, clock, lambda: True)
+        self.verifier = verifier = Verifier(stores.keys, PEPPERS, clock, lambda: True)
         self.people = build_people(stores.people, PEPPERS, clock, verifier)
         self.keys = Keys(self.store, organizations, PEPPERS, clock, verifier.forget)
         self.life = KeyLife(self.keys, self.store, organizations, PEPPERS, clock, changed=verifier.forget)
@@ -136,3 +141,63 @@ async def test_of_keys_made_while_their_owner_is_stopped_none_works(town: Town) 
             stopped = await tenant.member(owner.id)
             assert stopped.state is MemberState.SUSPENDED
         await town.people.members.resume(OPERATOR, owner.name)
+
+
+async def test_who_stops_a_member_waits_for_a_key_that_is_being_made(postgres_url: str) -> None:
+    """The key is checked and written but not committed when its owner is stopped: it is stopped with its owner."""
+    database = await Database.open_postgresql(postgres_url)
+    town = await Town(sql_stores(database)).open()
+    owner, responsible, _ = town.members
+    async with asyncio.TaskGroup() as tasks, database.transaction() as connection:
+        # Whoever writes a key waits here for its last step.
+        await record_change(connection, ChangeKind.TEAM, town.team.name, START)
+        creating = tasks.create_task(_code(town.create(owner, responsible)))
+        await _until_waiting(database, 1)
+        stopping = tasks.create_task(_code(town.stop(owner)))
+        await _until_waiting(database, 2)
+    assert (creating.result(), stopping.result()) == ("ok", "ok")
+    assert await town.working(owner) == 0
+    await database.close()
+
+
+async def _until_waiting(database: Database, count: int) -> None:
+    """Wait until so many transactions of this database wait for another."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(5):
+        waiting = 0
+        while waiting < count:
+            async with database.read() as connection:
+                waiting = (await connection.execute(query)).scalar_one()
+            await asyncio.sleep(0.01)
+
+
+async def test_of_rotations_at_once_one_wins(town: Town) -> None:
+    """Whichever way they are asked for; the secret of the winner and the one before it work, and no others."""
+    owner, responsible, _ = town.members
+    for options in ({}, {"etag": '"1"'}, {"overlap_s": 0, "etag": '"1"'}):
+        made, old = await town.keys.create(OPERATOR, town.home.name, town.draft(owner, responsible))
+
+        async def rotate(name: str = made.name, more: dict[str, Any] = options) -> str:
+            try:
+                return (await town.life.rotate(OPERATOR, name, **more)).secret
+            except GatewayError as error:
+                return error.code
+
+        results = await asyncio.gather(*(rotate() for _ in range(6)))
+        (new,) = [one for one in results if one.startswith("tdk_")]
+        assert {one for one in results if one != new} <= {"version_conflict", "failed_precondition"}
+        kept = await town.stores.keys.get(made.id)
+        assert (len(kept.secrets), kept.version) == (2, 2)
+        old_works = "key_expired" if "overlap_s" in options else "ok"
+        assert [await _code(town.verifier.verify(secret)) for secret in (new, old)] == ["ok", old_works]
+
+
+async def test_rotations_at_once_under_one_request_id_are_one(town: Town) -> None:
+    """The others learn that it was done, and see no secret."""
+    owner, responsible, _ = town.members
+    key = await town.create(owner, responsible)
+    rotated = await asyncio.gather(*(town.life.rotate(OPERATOR, key.name, request_id="r") for _ in range(6)))
+    assert sorted(bool(one.secret) for one in rotated) == [*[False] * 5, True]
+    assert len({one.old_secret_expire_time for one in rotated}) == 1
