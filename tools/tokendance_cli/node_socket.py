@@ -35,18 +35,6 @@ def operator_client(data_dir: Path, token: str = "") -> Iterator[Client]:
         yield client
 
 
-@contextmanager
-def admin_client(data_dir: Path) -> Iterator[Client]:
-    """Give a client of the node that runs on `data_dir`, as its operator; errors come out as CommandError."""
-    from tokendance import GatewayError
-
-    with operator_client(data_dir) as client:
-        try:
-            yield client
-        except GatewayError as error:
-            raise told(error) from error
-
-
 def told(error: GatewayError) -> CommandError:
     """Return an answer of the gateway as a command tells it."""
     where = f" ({error.param})" if error.param else ""

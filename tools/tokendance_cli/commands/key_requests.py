@@ -10,7 +10,7 @@ import typer
 
 from tokendance_cli.commands.key_life import DataDir, Etag
 from tokendance_cli.failures import USAGE, CommandError, show_request_id
-from tokendance_cli.output import Format, FormatOption, form_of, globals_of, print_json, print_rows
+from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_rows
 
 RequestArgument = Annotated[str, typer.Argument(help="Its id, or organizations/O/keyRequests/R.")]
 KeyFile = Annotated[
@@ -72,11 +72,11 @@ def request_key(
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_request import key_wanted, organization_of
     from tokendance_cli.key_request_view import show_request
-    from tokendance_cli.signed_in import signed_in_client
+    from tokendance_cli.node_client import admin_client
 
     if bool(inherit_quota) == bool(limit):
         raise CommandError("Give --inherit-quota or --limit: one of them, not both.", exit_code=USAGE)
-    with signed_in_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         parent = organization_of(client, organization, owner, team)
         wanted = key_wanted(
             parent,
@@ -109,10 +109,10 @@ def list_requests(
     from tokendance_cli.key_request import resource
     from tokendance_cli.key_request_view import all_requests, request_document, request_state
     from tokendance_cli.key_view import last_part, utc
-    from tokendance_cli.signed_in import signed_in_client
+    from tokendance_cli.node_client import admin_client
 
     parent = resource("organizations", organization) if organization else "organizations/-"
-    with signed_in_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         found = list(all_requests(client, parent, state.value if state else ""))
     if form_of(context, form) is Format.JSON:
         print_json([request_document(one) for one in found])
@@ -178,7 +178,7 @@ def approve_request(
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_request_view import changed_wish, find_request, show_request
     from tokendance_cli.key_update import Words
-    from tokendance_cli.signed_in import signed_in_client
+    from tokendance_cli.node_client import admin_client
 
     words = Words(
         purpose=purpose,
@@ -193,7 +193,7 @@ def approve_request(
         expires=expires,
         clear=clear or (),
     )
-    with signed_in_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         asked = find_request(client, request)
         key = None if words == Words() else changed_wish(asked, words)
         # What was looked at is what is decided upon.
@@ -216,9 +216,9 @@ def deny_request(
     from tokendance import last_request_id
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_request_view import request_name, show_request
-    from tokendance_cli.signed_in import signed_in_client
+    from tokendance_cli.node_client import admin_client
 
-    with signed_in_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         name = request_name(client, request)
         denial = pb.DenyKeyRequestRequest(name=name, reason=reason, etag=etag)
         denied = client.stubs.keys.DenyKeyRequest(denial).key_request
@@ -239,13 +239,13 @@ def reveal_key(
     from tokendance.gateway.v1 import keys_service_pb2 as pb
     from tokendance_cli.key_request_view import request_name
     from tokendance_cli.key_view import show_minted
+    from tokendance_cli.node_client import admin_client
     from tokendance_cli.secret_file import check_writable
-    from tokendance_cli.signed_in import signed_in_client
 
     if key_file is not None:
         # There is no second time.
         check_writable(key_file)
-    with signed_in_client(data_dir or globals_of(context).data_dir) as client:
+    with admin_client(context, data_dir) as client:
         revealed = client.stubs.keys.RevealKey(pb.RevealKeyRequest(name=request_name(client, request)))
     show_minted(form_of(context, form), revealed.key, revealed.secret, key_file, done="revealed the key")
     show_request_id(last_request_id())
