@@ -21,6 +21,7 @@ from tokendance_server.catalogue import (
 from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
 from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.catalogue.models import ProviderConfig
+from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.changes import Watcher
 from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.completions import Completions
@@ -204,9 +205,13 @@ async def open_server(
         _tell_egress(egress, configured)
         transport = open_transport(config.upstream_client, egress, answer_bytes=config.limits.upstream_answer_bytes)
         undo.push_async_callback(transport.close)
-        upstreams = NodeUpstreams(secrets_dir(directory.path), egress, transport, config.limits.upstream_event_bytes)
+        upstreams = NodeUpstreams(
+            secrets_dir(directory.path), egress, transport, ProviderSeals(ring), config.limits.upstream_event_bytes
+        )
         check_buildable(configured, upstreams)
         parts = await open_catalogue(SqlCatalogueStore(storage.database), layer, upstreams, governance.watcher, clock)
+        if count := await parts.editor.reseal():
+            logger().info("credentials_resealed", count=count)
         identity = open_identity(
             config,
             directory.path,

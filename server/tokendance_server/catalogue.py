@@ -14,9 +14,11 @@ from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError
 from tokendance_server.domain.catalogue.layers import DEMO, DEMO_PROVIDER, Layer, model_of
 from tokendance_server.domain.catalogue.models import ModelIndex, ProviderConfig, Route
+from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
+from tokendance_server.domain.sealing import UnsealError
 from tokendance_server.domain.upstream import Upstream
 from tokendance_server.providers.kinds import KINDS, build_upstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
@@ -45,16 +47,27 @@ class NodeUpstreams:
     """
 
     def __init__(
-        self, secrets_dir: Path, egress: EgressPolicy, transport: Transport, event_bytes: int = DEFAULT_EVENT_BYTES
+        self,
+        secrets_dir: Path,
+        egress: EgressPolicy,
+        transport: Transport,
+        seals: ProviderSeals,
+        event_bytes: int = DEFAULT_EVENT_BYTES,
     ) -> None:
         self._secrets_dir = secrets_dir
         self._egress = egress
         self._transport = transport
+        self.seals = seals
         self._event_bytes = event_bytes
 
     def configure(self, name: str, spec: ProviderSpec) -> ProviderConfig:
         """Return the provider with its secret resolved. Raises SpecError."""
-        return configure(name, spec, self._secrets_dir, self._egress)
+        config = configure(name, spec, self._secrets_dir, self._egress)
+        try:
+            sealed = self.seals.open(name, spec)
+        except UnsealError as exc:
+            raise SpecError("credential", str(exc)) from exc
+        return dataclasses.replace(config, credential=sealed) if sealed else config
 
     def build(self, provider: ProviderConfig) -> Upstream:
         """Return its upstream. Raises SpecError."""
@@ -88,7 +101,7 @@ async def open_catalogue(
         raise StartupError(f"The catalogue cannot be read from the database: {exc}.") from exc
     for kind in (ChangeKind.PROVIDER, ChangeKind.MODEL):
         watcher.subscribe(kind, catalogue)
-    return CatalogueParts(catalogue, CatalogueEditor(store, catalogue, upstreams, clock))
+    return CatalogueParts(catalogue, CatalogueEditor(store, catalogue, upstreams, upstreams.seals, clock))
 
 
 def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPolicy) -> ProviderConfig:

@@ -42,8 +42,8 @@ def resolve(reference: str, secrets_dir: Path) -> str:
 def resolve_pepper(reference: str, secrets_dir: Path) -> bytes:
     """Return the 32 bytes of a reference to a pepper or to a key of the ring.
 
-    A file is found from the secrets directory. A variable holds them as 64 hexadecimal digits, a file so or as they are. Raises ValueError with one sentence that
-    names the reference, never the secret.
+    A file is found from the secrets directory. A variable holds them as 64 hexadecimal digits, a file so or as they
+    are. Raises ValueError with one sentence that names the reference, never the secret.
     """
     kind, _, name = reference.partition(":")
     if kind == "env":

@@ -8,9 +8,12 @@ import pytest
 from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer, read_settings
 from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
 from tokendance_server.domain.catalogue.layers import Layer
+from tokendance_server.domain.catalogue.seals import ProviderSeals
+from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.providers.transport import open_transport
 from tokendance_server.startup import ConfigurationError, StartupError
 
+SEALS = ProviderSeals(KeyRing([bytes(range(32))]))
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -118,5 +121,5 @@ async def test_a_provider_that_cannot_be_built_stops_the_start(tmp_path: Path) -
     transport = open_transport("lean", policy)
     configured = build_providers(settings, tmp_path, policy)
     with pytest.raises(StartupError, match="provider 'a': unknown capabilities: x"):
-        check_buildable(configured, NodeUpstreams(tmp_path, policy, transport))
+        check_buildable(configured, NodeUpstreams(tmp_path, policy, transport, SEALS))
     await transport.close()

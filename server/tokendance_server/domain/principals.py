@@ -28,3 +28,7 @@ class Principal:
     labels: Mapping[str, str] = field(default_factory=dict)
     secret_time: datetime | None = None
     """When the secret was minted that the caller came with: tells an API key's secrets apart."""
+
+
+GATEWAY = Principal(kinds=frozenset(), name="gateway")
+"""The gateway itself, where nobody did something by hand."""

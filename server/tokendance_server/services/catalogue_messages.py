@@ -28,6 +28,7 @@ _PROVIDER_FIELDS = {
     "kind": "kind",
     "base_url": "base_url",
     "credential_reference": "credential_reference",
+    "credential": "credential",
     "capabilities": "capabilities",
     "extra_headers": "extra_headers",
     "connect_timeout": "connect_timeout_s",
@@ -73,7 +74,7 @@ def model_id(name: str) -> str:
 
 
 def provider_message(entry: Entry[ProviderSpec]) -> pb.Provider:
-    """Return a provider as administrators see it: the credential by reference, if at all."""
+    """Return a provider as administrators see it: the credential by reference, or only that there is one."""
     spec = entry.spec
     return pb.Provider(
         name=f"providers/{entry.name}",
@@ -81,7 +82,7 @@ def provider_message(entry: Entry[ProviderSpec]) -> pb.Provider:
         kind=spec.kind,
         base_url=spec.base_url,
         credential_reference=spec.credential_reference,
-        has_credential=bool(spec.credential_reference),
+        has_credential=bool(spec.credential_reference or spec.sealed_credential),
         capabilities=spec.capabilities,
         extra_headers=spec.extra_headers,
         connect_timeout=_duration(spec.connect_timeout_s),
@@ -158,10 +159,10 @@ def model_id_of(message: pb.ModelConfig) -> str:
 
 
 def provider_changes(message: pb.Provider, paths: Iterable[str]) -> dict[str, Any]:
-    """Return the new values by the field of ProviderSpec. Raises for a path that cannot be changed."""
-    fields = _fields(paths, _PROVIDER_FIELDS, ("credential", *_LATER_OF_PROVIDER))
+    """Return the new values by the field of ProviderSpec, and `credential` itself. Raises for any other path."""
+    fields = _fields(paths, _PROVIDER_FIELDS, _LATER_OF_PROVIDER)
     spec = _provider_spec(message)
-    return {field: getattr(spec, field) for field in fields}
+    return {field: message.credential if field == "credential" else getattr(spec, field) for field in fields}
 
 
 def model_changes(message: pb.ModelConfig, paths: Iterable[str]) -> dict[str, Any]:
@@ -173,14 +174,6 @@ def model_changes(message: pb.ModelConfig, paths: Iterable[str]) -> dict[str, An
 
 
 def _provider_spec(message: pb.Provider) -> ProviderSpec:
-    if message.credential:
-        raise GatewayError(
-            errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
-            "Sealed credentials come with a later version; use a reference in credential_reference.",
-            param="provider.credential",
-            metadata={"param": "provider.credential"},
-            origin="caller",
-        )
     _refuse_later(message, _LATER_OF_PROVIDER, "provider")
     times: dict[str, Any] = {
         f"{name}_s": _seconds(getattr(message, name))

@@ -101,6 +101,7 @@ class ModelsService(pb_grpc.ModelsServiceServicer):
             name,
             spec,
             request.request_id,
+            credential=request.provider.credential,
             origin=origin_of(call),
             validate_only=request.validate_only,
         )

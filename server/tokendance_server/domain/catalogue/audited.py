@@ -41,6 +41,8 @@ def entry_event(by: Editing, verb: str, time: datetime, before: AnyEntry | None,
 
 def _document(entry: AnyEntry) -> dict[str, Any]:
     document = document_of(entry.spec)
+    if document.pop("sealed_credential", ""):
+        document["credential"] = "(sealed)"
     if headers := document.get("extra_headers"):
         # Some upstreams take their credential in a header of their own.
         document["extra_headers"] = dict.fromkeys(headers, "(not told)")

@@ -22,6 +22,7 @@ from tokendance_server.domain.catalogue.entries import (
 )
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError, Upstreams
 from tokendance_server.domain.catalogue.rules import (
+    check_credential,
     check_model,
     check_model_name,
     check_names_free,
@@ -30,8 +31,9 @@ from tokendance_server.domain.catalogue.rules import (
     origin_of,
     refuse_spec,
 )
+from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.principals import GATEWAY, Principal
 
 _WORDS = {EntryKind.PROVIDER: "provider", EntryKind.MODEL: "model"}
 _PARAMS = {EntryKind.PROVIDER: "provider.name", EntryKind.MODEL: "model_config.model.name"}
@@ -44,10 +46,13 @@ class CatalogueEditor:
     invalid_request with the field at fault, and what the store raises.
     """
 
-    def __init__(self, store: CatalogueStore, catalogue: Catalogue, upstreams: Upstreams, clock: Clock) -> None:
+    def __init__(
+        self, store: CatalogueStore, catalogue: Catalogue, upstreams: Upstreams, seals: ProviderSeals, clock: Clock
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._upstreams = upstreams
+        self._seals = seals
         self._clock = clock
 
     async def providers(self) -> list[Entry[ProviderSpec]]:
@@ -75,15 +80,19 @@ class CatalogueEditor:
         spec: ProviderSpec,
         request_id: str,
         *,
+        credential: str = "",
         origin: Origin = AUTOMATIC,
         validate_only: bool = False,
     ) -> Entry[ProviderSpec]:
-        """Add a provider, or with `validate_only` return what would be added.
+        """Add a provider, or with `validate_only` return what would be added. A `credential` itself is kept sealed.
 
         A repeat with the same `request_id` returns what the first call made. Raises already_exists,
         idempotency_conflict, and failed_precondition for a name of the settings.
         """
         check_provider_name(name)
+        if credential:
+            check_credential(credential)
+            spec = self._seals.with_credential(name, spec, credential)
         self._check_provider(name, spec)
         by = Editing(caller, origin, EntryKind.PROVIDER, validate_only)
         return await self._create(by, name, spec, request_id, lambda rows: None)
@@ -113,15 +122,13 @@ class CatalogueEditor:
     ) -> Entry[ProviderSpec]:
         """Change the named fields of a provider, or with `validate_only` return what it would be.
 
-        Another origin of its address drops the credential that is not given anew. Raises not_found, version_conflict
-        where `etag` is of another version, and failed_precondition for a name of the settings.
+        A `credential` among them, which is no field of the specification, is kept sealed; an empty one removes what was
+        sealed. Another origin of its address drops the credential that is not given anew. Raises not_found,
+        version_conflict where `etag` is of another version, and failed_precondition for a name of the settings.
         """
 
         def changed(kept: Entry[ProviderSpec], _rows: Rows) -> ProviderSpec:
-            spec = dataclasses.replace(kept.spec, **changes)
-            moved = origin_of(spec.base_url) != origin_of(kept.spec.base_url)
-            if moved and "credential_reference" not in changes:
-                spec = dataclasses.replace(spec, credential_reference="")
+            spec = self._with_changes(name, kept.spec, changes)
             if spec != kept.spec:
                 self._check_provider(name, spec)
             return spec
@@ -175,7 +182,10 @@ class CatalogueEditor:
         def decide(rows: Rows) -> Edit:
             kept = rows.find(kind, name)
             if kept is not None:
-                return Edit(kind, name, now, _repeated(kind, kept, spec, request_id))
+                wanted = spec
+                if isinstance(kept.spec, ProviderSpec):
+                    wanted = self._seals.as_kept(name, kept.spec, spec)
+                return Edit(kind, name, now, _repeated(kind, kept, wanted, request_id))
             check(rows)
             made = Entry(name, spec, now, now, request_id=request_id)
             return Edit(kind, name, now, made, entry_event(by, "create", now, None, made))
@@ -184,7 +194,7 @@ class CatalogueEditor:
         return made
 
     async def _update(
-        self, by: Editing, name: str, etag: str, changed: Callable[[Entry[Any], Rows], Any]
+        self, by: Editing, name: str, etag: str, changed: Callable[[Entry[Any], Rows], Any], verb: str = "update"
     ) -> Entry[Any]:
         kind = by.kind
         self._refuse_settings(kind, name, _PARAMS[kind])
@@ -199,7 +209,7 @@ class CatalogueEditor:
             if spec == kept.spec:
                 return Edit(kind, name, now, kept)
             after = dataclasses.replace(kept, spec=spec, update_time=now, version=kept.version + 1)
-            return Edit(kind, name, now, after, entry_event(by, "update", now, kept, after))
+            return Edit(kind, name, now, after, entry_event(by, verb, now, kept, after))
 
         changed_entry: Entry[Any] = await self._edit(decide, validate_only=by.validate_only)
         return changed_entry
@@ -226,6 +236,35 @@ class CatalogueEditor:
         # Other nodes learn of it from the feed; whoever asked this one may rely on it from now on.
         await self._catalogue.reload()
         return entry
+
+    async def reseal(self) -> int:
+        """Seal anew what is not sealed under the key in force; return how many credentials that were.
+
+        What cannot be opened here stays as it is.
+        """
+        count = 0
+        for name, entry in (await self._store.load()).providers.items():
+            if self._seals.is_outdated(entry.spec) and self._seals.opens(name, entry.spec):
+                by = Editing(GATEWAY, AUTOMATIC, EntryKind.PROVIDER)
+                await self._update(by, name, "", lambda kept, _: self._seals.anew(kept.name, kept.spec), "reseal")
+                count += 1
+        return count
+
+    def _with_changes(self, name: str, kept: ProviderSpec, changes: Mapping[str, Any]) -> ProviderSpec:
+        fields = dict(changes)
+        credential = fields.pop("credential", None)
+        spec = dataclasses.replace(kept, **fields)
+        given = credential is not None or "credential_reference" in fields
+        if credential is not None or fields.get("credential_reference"):
+            spec = dataclasses.replace(spec, sealed_credential="")
+        if credential:
+            check_credential(credential)
+            if "credential_reference" not in fields:
+                spec = dataclasses.replace(spec, credential_reference="")
+            spec = self._seals.with_credential(name, spec, credential)
+        elif not given and origin_of(spec.base_url) != origin_of(kept.base_url):
+            spec = dataclasses.replace(spec, credential_reference="", sealed_credential="")
+        return spec
 
     def _check_provider(self, name: str, spec: ProviderSpec) -> None:
         check_provider(spec)

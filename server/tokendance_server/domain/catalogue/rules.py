@@ -21,6 +21,7 @@ _MODEL = "model_config.model"
 _MOST_ALIASES = 100
 _MOST_ROUTES = 100
 _MOST_HEADERS = 50
+_LONGEST_CREDENTIAL = 8192
 _MOST_S = 86_400
 # A secret in one of these would be shown to every administrator, and be kept as it is.
 _CREDENTIAL_HEADERS = frozenset(
@@ -48,8 +49,10 @@ def check_model_name(name: str) -> None:
 def check_provider(spec: ProviderSpec) -> None:
     """Raise invalid_request for what can be seen without asking the node: lengths, times, headers, references."""
     _check_text("provider.public_label", spec.public_label, 100)
-    if spec.kind == "demo" and (spec.base_url or spec.credential_reference):
+    if spec.kind == "demo" and (spec.base_url or spec.credential_reference or spec.sealed_credential):
         raise invalid("provider.base_url", "must be empty for the built-in demo, and so must its credential")
+    if spec.credential_reference and spec.sealed_credential:
+        raise invalid("provider.credential", "must be left out where credential_reference says where it is")
     if spec.credential_reference and not spec.credential_reference.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
         # Not repeated: it may be the key itself.
         raise invalid(
@@ -63,6 +66,12 @@ def check_provider(spec: ProviderSpec) -> None:
     for name in spec.extra_headers:
         if name.lower() in _CREDENTIAL_HEADERS:
             raise invalid("provider.extra_headers", f"must hold no secret, as {name.lower()} does; use a credential")
+
+
+def check_credential(credential: str) -> None:
+    """Raise invalid_request for what no provider takes as a credential; it is not repeated."""
+    if not 1 <= len(credential) <= _LONGEST_CREDENTIAL or not credential.isascii() or not credential.isprintable():
+        raise invalid("provider.credential", f"must be 1 to {_LONGEST_CREDENTIAL:,} printable ASCII characters")
 
 
 def refuse_spec(error: SpecError) -> GatewayError:
@@ -109,10 +118,13 @@ def check_names_free(name: str, spec: ModelSpec, others: Callable[[], Iterator[t
 
 
 def origin_of(base_url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of an address that the egress policy has let pass."""
-    parts = urlsplit(base_url)
-    scheme = parts.scheme.lower()
-    return scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(scheme)
+    """Return scheme, host and port of an address; of one that is none, what stands for itself alone."""
+    try:
+        parts = urlsplit(base_url)
+        scheme = parts.scheme.lower()
+        return scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(scheme)
+    except ValueError:
+        return "", base_url, None
 
 
 def _check_routes(spec: ModelSpec, providers: set[str]) -> None:
