@@ -28,6 +28,7 @@ from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.last_use import LastUses
 from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.organizations import Organizations
@@ -76,6 +77,7 @@ class Server:
         lag: LoopLag,
         watcher: Watcher,
         streams: RunningStreams,
+        uses: LastUses,
         catalogue: Catalogue,
         transport: Transport,
         drainer: Drainer,
@@ -90,6 +92,7 @@ class Server:
         self._lag = lag
         self._watcher = watcher
         self._streams = streams
+        self._uses = uses
         self._catalogue = catalogue
         self._transport = transport
         self._drainer = drainer
@@ -135,6 +138,7 @@ class Server:
         """Follow the changes, and listen. Raises StartupError where an address is taken."""
         await self._catalogue.start()
         await self._watcher.start()
+        self._uses.start()
         for listener in self._listeners:
             await listener.start()
         self._lag.start()
@@ -171,6 +175,7 @@ class Server:
         self._lag.stop()
         await self._watcher.stop()
         await self._streams.close()
+        await self._uses.close()
         await self._catalogue.stop()
         await self._drainer.close()
         await self._transport.close()
@@ -255,6 +260,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
+            uses=governance.uses,
             catalogue=parts.catalogue,
             transport=transport,
             drainer=drainer,

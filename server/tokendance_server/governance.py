@@ -9,6 +9,7 @@ from tokendance_server.domain.audit.trail import Trail
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.keys import Keys
+from tokendance_server.domain.keys.last_use import LastUses
 from tokendance_server.domain.keys.life import KeyLife
 from tokendance_server.domain.keys.requests import KeyRequests
 from tokendance_server.domain.keys.running import RunningStreams
@@ -40,6 +41,7 @@ class Governance:
     people: People
     trail: Trail
     requests: KeyRequests
+    uses: LastUses
 
 
 def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
@@ -47,6 +49,7 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     store = SqlKeyStore(database)
     organizations = Organizations(SqlOrganizationStore(database), clock)
     watcher = Watcher(SqlChangeFeed(database), clock, _tell_sight, stale_after_s=config.changes_stale_after_s)
+    uses = LastUses(store, clock, _tell_uses)
     verifier = Verifier(
         store,
         peppers,
@@ -55,6 +58,7 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
         cache_size=config.key_cache_size,
         cache_s=config.key_cache_s,
         organization_works=organizations.works,
+        uses=uses,
     )
     streams = RunningStreams(verifier, _tell_unseen_key)
     for listener in (verifier, streams):
@@ -65,7 +69,7 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
     trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
     requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
-    return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests)
+    return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests, uses)
 
 
 def _tell_sight(error: Exception | None) -> None:
@@ -73,6 +77,13 @@ def _tell_sight(error: Exception | None) -> None:
         logger().info("changes_seen_again")
     else:
         logger().warning("changes_not_seen", error=type(error).__name__, detail=str(error))
+
+
+def _tell_uses(error: Exception | None) -> None:
+    if error is None:
+        logger().info("key_uses_written_again")
+    else:
+        logger().warning("key_uses_not_written", error=type(error).__name__, detail=str(error))
 
 
 def _tell_unseen_key(error: Exception) -> None:

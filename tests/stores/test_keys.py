@@ -24,6 +24,7 @@ from tokendance_server.domain.keys.key import (
     LimitRule,
     Rotation,
 )
+from tokendance_server.domain.keys.last_use import KeyUse
 from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.domain.organizations import Member, Organization, Team
 
@@ -315,3 +316,16 @@ async def test_a_caller_that_leaves_in_the_middle_harms_nobody(stores: Any, tena
         assert await stores.keys.find([key.secrets[0].digest]) == key
     for key in await _list(stores):
         assert len(key.secrets) == 1
+
+
+async def test_times_of_last_use_move_on_and_nothing_else(stores: Any, tenant: Tenant) -> None:
+    """Never back, without a new version or a recorded change; a key that is not there is passed over."""
+    used, unused = tenant.key(), tenant.key()
+    await _add(stores, used, unused)
+    latest = await stores.changes.latest()
+    for time, expected in ((NOW, NOW), (NOW - DAY, NOW), (NOW + DAY, NOW + DAY)):
+        gone = KeyUse(tenant.organization, new_id("key"), time)
+        foreign = KeyUse(new_id("org"), unused.id, time)
+        await stores.keys.mark_used([gone, KeyUse(tenant.organization, used.id, time), foreign])
+        assert await stores.keys.get(used.id) == replace(used, last_used_time=expected)
+    assert await stores.changes.latest() == latest

@@ -11,6 +11,7 @@ from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, people_of
+from tokendance_server.domain.keys.last_use import KeyUse
 from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
@@ -171,6 +172,12 @@ class MemoryKeyStore:
             member = None if self._people is None else await self._people.get_member(organization_id, member_id)
             if member is not None and not member.works:
                 raise StoppedMemberError(member_id)
+
+    async def mark_used(self, uses: Sequence[KeyUse]) -> None:
+        for use in uses:
+            key = self._keys.get(use.key_id)
+            if key is not None and (key.last_used_time is None or key.last_used_time < use.time):
+                self._keys[key.id] = dataclasses.replace(key, last_used_time=use.time)
 
     def all_keys(self) -> list[Key]:
         """Return every key."""

@@ -19,6 +19,7 @@ from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.cache import SharedReads, TimedCache
 from tokendance_server.domain.keys.key import Key, KeyState
+from tokendance_server.domain.keys.last_use import LastUses
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.names import child_name, organization_name
@@ -38,6 +39,8 @@ class _Verdict:
     rotated_out: bool
     refusal: ErrorReason.ValueType | None
     stopped_with_organization: bool = False
+    # Until when, in monotonic time, another use of the key tells nothing new.
+    noted_until: float = 0.0
 
 
 class _Reading:
@@ -58,7 +61,7 @@ class Verifier:
     """Checks secrets. At most `cache_size` answers are kept, each for at most `cache_s` seconds.
 
     `sighted` tells whether changes made on other nodes are seen, `organization_works` whether the organization of an id
-    is not suspended.
+    is not suspended. `uses` learns once a minute of each key whose secret was let in.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Verifier:
         cache_size: int = 100_000,
         cache_s: float = 300.0,
         organization_works: Callable[[str], Awaitable[bool]] | None = None,
+        uses: LastUses | None = None,
     ) -> None:
         self._store = store
+        self._uses = uses
         self._organization_works = organization_works
         self._peppers = peppers
         self._clock = clock
@@ -90,11 +95,15 @@ class Verifier:
         # The answer is found by digest, so that no secret stays in memory.
         if len(secret) != SECRET_LENGTH or not secret.isascii():
             return None
-        verdict = self._known.get(self._peppers.digest(secret), self._clock.monotonic())
+        now = self._clock.monotonic()
+        verdict = self._known.get(self._peppers.digest(secret), now)
         if verdict is None:
             return None
         self._require_sight()
-        return self._admit(verdict)
+        principal = self._admit(verdict)
+        if verdict.noted_until <= now:
+            self._note(verdict, now)
+        return principal
 
     async def verify(self, secret: str) -> Principal:
         """Return the holder of a secret that works now.
@@ -111,7 +120,9 @@ class Verifier:
             verdict = await self._reads.read(digest, lambda: self._look_up(secret, digest))
         if verdict is None:
             raise _unknown_secret()
-        return self._admit(verdict)
+        principal = self._admit(verdict)
+        self._note(verdict, asked)
+        return principal
 
     async def check(self, secret: str) -> tuple[Key | None, GatewayError | None]:
         """Return the key that a secret belongs to, if any, and why the secret does not work now, if so.
@@ -209,6 +220,12 @@ class Verifier:
             yield reading
         finally:
             self._readings.remove(reading)
+
+    def _note(self, verdict: _Verdict, now: float) -> None:
+        if self._uses is not None:
+            principal = verdict.principal
+            organization_id = principal.organization.removeprefix("organizations/")
+            verdict.noted_until = now + self._uses.note(organization_id, principal.key_id)
 
     def _require_sight(self) -> None:
         if not self._sighted():

@@ -25,6 +25,7 @@ from tokendance_server.domain.keys.key import (
     Rotation,
     people_of,
 )
+from tokendance_server.domain.keys.last_use import KeyUse
 from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
 from tokendance_server.domain.organizations import MemberState
 from tokendance_server.stores.errors import StoreUnavailableError
@@ -128,6 +129,12 @@ class SqlKeyStore:
                 errors_pb2.ERROR_REASON_KEY_STORE_UNAVAILABLE, "Keys cannot be looked up now; try again."
             ) from exc
 
+    async def mark_used(self, uses: Sequence[KeyUse]) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                _MARK_USED, [{"of": use.organization_id, "key_id": use.key_id, "minute": use.time} for use in uses]
+            )
+
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         conditions = _conditions(filter)
         if after is not None:
@@ -206,6 +213,16 @@ def select_keys(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
 _WORKING = frozenset({MemberState.INVITED.value, MemberState.ACTIVE.value})
 UNCHANGED = frozenset({"organization_id", "id", "create_time", "last_used_time"})
 """The columns that never change, or change without a new version."""
+
+_MARK_USED = (
+    keys.update()
+    .where(
+        keys.c.organization_id == bindparam("of"),
+        keys.c.id == bindparam("key_id"),
+        or_(keys.c.last_used_time.is_(None), keys.c.last_used_time < bindparam("minute")),
+    )
+    .values(last_used_time=bindparam("minute"))
+)
 
 # Built once: building a statement of this size costs more than running it.
 _BY_ID = select_keys(keys.c.id == bindparam("key_id"), 1)
