@@ -37,6 +37,7 @@ from tokendance_server.services.records import Recorder
 from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
+from tokendance_server.services.wire_weight import WireWeight, too_many_fields
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
 _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
@@ -44,6 +45,8 @@ _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
 _FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
 # How long the last words of an ended call may wait for a reader who was not there when it ended.
 _LAST_WORDS_S = 1.0
+# Stands for a message that was not read, because reading it would take too much.
+_TOO_MANY_FIELDS = object()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
@@ -297,6 +300,8 @@ class Chain(grpc.aio.ServerInterceptor):
             check_network(call.principal, call.address)
         if request is None:
             raise _unreadable()
+        if request is _TOO_MANY_FIELDS:
+            raise too_many_fields()
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
@@ -361,9 +366,16 @@ class Chain(grpc.aio.ServerInterceptor):
 
 
 def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a deserializer that never fails: gRPC's own answer would hold the exception, and its log the stack."""
+    """Return a deserializer that never fails: gRPC's own answer would hold the exception, and its log the stack.
+
+    Nor does it read what would fill the memory: this happens before anybody knows who calls.
+    """
+    kind: Any = getattr(deserialize, "__self__", None)
+    weight = WireWeight(kind) if isinstance(kind, type) and issubclass(kind, Message) else None
 
     def deserialize_or_none(data: bytes) -> Any:
+        if weight is not None and weight.is_heavy(data):
+            return _TOO_MANY_FIELDS
         try:
             return deserialize(data)
         except DecodeError:

@@ -1,0 +1,76 @@
+"""How many fields a message makes, counted without reading it."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import Message
+
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance.gateway.v1 import completions_service_pb2 as completions
+from tokendance_server.services.wire_weight import MOST_FIELDS, NEVER_HEAVY_BYTES, WireWeight
+
+WEIGHT = WireWeight(completions.CreateCompletionRequest)
+COUNT = MOST_FIELDS + 1
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def inside(content: bytes, *fields: int) -> bytes:
+    """A message inside a message for each field number, the first the outermost."""
+    for field in reversed(fields):
+        content = varint(field << 3 | 2) + varint(len(content)) + content
+    return content
+
+
+HEAVY = {
+    "messages": inside(b"\x12\x00" * COUNT, 1),
+    "tools": inside(b"\x1a\x00" * COUNT, 1),
+    "parts of one message": inside(b"\x12\x00" * COUNT, 1, 2),
+    "parts of a result": inside(b"\x12\x00" * COUNT, 1, 2, 2, 6),
+    "messages with parts": inside(b"\x12\x02\x12\x00" * (COUNT // 2 + 1), 1),
+    "labels": inside(b"\x7a\x00" * COUNT, 1),
+    "numbers in one list": inside(b"\x01" * COUNT, 1, 12),
+    "ends of answers": inside(b"\x3a\x00" * COUNT, 1, 9),
+    "unknown fields": b"\xf8\x7f\x00" * COUNT,
+    "unknown groups": b"\xfb\x7f\xfc\x7f" * COUNT,
+    "messages, and then nonsense": inside(b"\x12\x00" * COUNT, 1) + b"\x12\xff",
+    "messages behind a number without an end": inside(b"\x08" + b"\xff" * 20, 1, 2) + inside(b"\x12\x00" * COUNT, 1),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_many_fields_are_heavy(name: str) -> None:
+    """Wherever they stand, and whatever comes behind them."""
+    assert WEIGHT.is_heavy(HEAVY[name])
+
+
+def said(*texts: str) -> Message:
+    """A request with a message for each text."""
+    asked = pb.CompletionRequest(model="m")
+    for text in texts:
+        asked.messages.add(role=pb.ROLE_USER).parts.add().text.text = text
+    return completions.CreateCompletionRequest(completion=asked)
+
+
+LIGHT = {
+    "a long prompt": said("Hello, \x12\x00" * 3_000_000).SerializeToString(),
+    "forty thousand messages": said(*["Hello"] * 40_000).SerializeToString(),
+    "a picture": inside(b"\x12\x00" * 5_000_000, 1, 2, 2, 2, 2),
+    "one long unknown field": inside(b"\x12\x00" * 5_000_000, 1000),
+    "a length that lies": b"\x0a\xff\xff\xff\xff\x07" + b"\x12\x00" * COUNT,
+    "few bytes": b"\x12\x00" * (NEVER_HEAVY_BYTES // 2),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_long_fields_are_not(name: str) -> None:
+    """Texts, pictures and what nobody knows may be as long as they fit."""
+    assert not WEIGHT.is_heavy(LIGHT[name])
