@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 from aiohttp import ClientPayloadError
 from aiohttp.web import BaseRequest, RequestPayloadError
@@ -12,7 +14,11 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_facade.answers import write
+from tokendance_facade.json_weight import MAX_WEIGHT, NEVER_HEAVY_BYTES, is_heavy
 
+Call = TypeVar("Call")
+
+_LARGE_BYTES = 1024 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -24,8 +30,22 @@ class BodyReader:
         self._idle_s = idle_s
         self._total_s = total_s
 
+    async def decoded(self, request: BaseRequest, decode: Callable[[bytes], Call]) -> Call:
+        """Return what `decode` makes of the body. Raises what it raises, and what `read` raises."""
+        body = await self.read(request)
+        call = decode(body)
+        if len(body) > _LARGE_BYTES:
+            # What comes next takes as long again; in between others have their turn.
+            del body
+            await asyncio.sleep(0)
+        return call
+
     async def read(self, request: BaseRequest) -> bytes:
-        """Return the body. Raises unsupported_media_type, request_too_large, and invalid_request where it stalls."""
+        """Return the body.
+
+        Raises unsupported_media_type, request_too_large, and invalid_request where it stalls, or holds more JSON
+        values than anybody parses without keeping others waiting.
+        """
         headers = request.headers
         if "Content-Encoding" in headers:
             raise _error(errors_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
@@ -49,9 +69,10 @@ class BodyReader:
                 body = await content.readany()
                 if len(body) > self._max_bytes:
                     raise self._too_large()
-                return body
-            async with asyncio.timeout(self._total_s):
-                return await self._read_pieces(request)
+                pieces = [body]
+            else:
+                async with asyncio.timeout(self._total_s):
+                    pieces = await self._read_pieces(request)
         except TimeoutError:
             raise _error(
                 errors_pb2.ERROR_REASON_INVALID_REQUEST, "The body did not arrive in time; send it faster."
@@ -60,15 +81,23 @@ class BodyReader:
             raise _error(
                 errors_pb2.ERROR_REASON_INVALID_REQUEST, "The body is cut or its framing is malformed."
             ) from None
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(body) > NEVER_HEAVY_BYTES and await is_heavy(body):
+            raise _error(
+                errors_pb2.ERROR_REASON_INVALID_REQUEST,
+                f"The body holds too many JSON values; at most {MAX_WEIGHT:,} are served, where each text counts one "
+                "more, and each name, array and object two.",
+            )
+        return body
 
-    async def _read_pieces(self, request: BaseRequest) -> bytes:
+    async def _read_pieces(self, request: BaseRequest) -> list[bytes]:
         pieces: list[bytes] = []
         size = 0
         while True:
             async with asyncio.timeout(self._idle_s):
                 piece = await request.content.readany()
             if not piece:
-                return b"".join(pieces)
+                return pieces
             size += len(piece)
             if size > self._max_bytes:
                 raise self._too_large()

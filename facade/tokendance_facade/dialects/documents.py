@@ -57,11 +57,20 @@ def dump_request_extra(extra: Document) -> str:
     """
     if len(extra) > MAX_UNKNOWN_FIELDS:
         raise _too_many("The request", next(reversed(extra))[:_MAX_PARAM])
+    for name, value in extra.items():
+        if _is_longer(name, MAX_REQUEST_EXTRA_BYTES) or _is_longer(value, MAX_REQUEST_EXTRA_BYTES):
+            raise _too_large("The request", name[:_MAX_PARAM], MAX_REQUEST_EXTRA_BYTES)
     text = dump_text(extra, "the request")
     if _exceeds(text, MAX_REQUEST_EXTRA_BYTES):
         largest = max(extra, key=lambda name: len(orjson.dumps(extra[name])))
         raise _too_large("The request", largest[:_MAX_PARAM], MAX_REQUEST_EXTRA_BYTES)
     return text
+
+
+def check_length(value: object, path: str, limit: int) -> None:
+    """Raise invalid_request where the value at `path` is surely longer than `limit` bytes as text."""
+    if _is_longer(value, limit):
+        raise _invalid(f"`{path}` is too large; at most {limit:,} bytes are served.", path)
 
 
 def dump_extra(extra: Document, path: str) -> str:
@@ -71,6 +80,8 @@ def dump_extra(extra: Document, path: str) -> str:
     """
     if len(extra) > MAX_UNKNOWN_FIELDS:
         raise _too_many(f"`{path}`", path)
+    if _is_longer(extra, MAX_EXTRA_BYTES):
+        raise _too_large(f"`{path}`", path, MAX_EXTRA_BYTES)
     text = dump_text(extra, path)
     if _exceeds(text, MAX_EXTRA_BYTES):
         raise _too_large(f"`{path}`", path, MAX_EXTRA_BYTES)
@@ -114,6 +125,28 @@ def add_extra(document: Document, extra_json: str) -> None:
                 present.setdefault(inner, inner_value)
 
 
+def _is_longer(value: object, limit: int) -> bool:
+    """Whether a value is surely longer than `limit` as text; told before it is written, which may take far longer."""
+    length, waiting = 0, [[value]]
+    while waiting and length <= limit:
+        for one in waiting.pop():
+            kind = type(one)
+            length += 2
+            if kind is str:
+                length += len(cast("str", one))
+            elif kind is float:
+                length += 2
+            elif kind is list:
+                waiting.append(cast("list[object]", one))
+            elif kind is dict:
+                names = cast("Document", one)
+                length += sum(map(len, names)) + 4 * len(names)
+                waiting.append(list(names.values()))
+            if length > limit:
+                break
+    return length > limit + 2
+
+
 def _exceeds(text: str, limit: int) -> bool:
     """Whether a text takes more than `limit` bytes in UTF-8."""
     return len(text) > limit or (4 * len(text) > limit and len(text.encode()) > limit)
@@ -121,11 +154,15 @@ def _exceeds(text: str, limit: int) -> bool:
 
 def _too_many(what: str, param: str) -> GatewayError:
     message = f"{what} has too many unknown fields; at most {MAX_UNKNOWN_FIELDS} are served."
-    return GatewayError(errors_pb2.ERROR_REASON_INVALID_REQUEST, message, param=param, origin="caller")
+    return _invalid(message, param)
 
 
 def _too_large(what: str, param: str, limit: int) -> GatewayError:
     message = f"The unknown fields of {what[0].lower()}{what[1:]} are too large; at most {limit:,} bytes are served."
+    return _invalid(message, param)
+
+
+def _invalid(message: str, param: str) -> GatewayError:
     return GatewayError(errors_pb2.ERROR_REASON_INVALID_REQUEST, message, param=param, origin="caller")
 
 

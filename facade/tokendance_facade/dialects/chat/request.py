@@ -12,8 +12,18 @@ from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.chat.messages import decode_messages
 from tokendance_facade.dialects.chat.tools import TOOL_FIELDS, decode_tool_fields
-from tokendance_facade.dialects.documents import Document, dump_request_extra, dump_text, keep_unknown, read_object
+from tokendance_facade.dialects.documents import (
+    Document,
+    check_length,
+    dump_request_extra,
+    dump_text,
+    keep_unknown,
+    read_object,
+)
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, SetField, decode_stream
+
+MAX_SCHEMA_BYTES = 4 * 1024 * 1024
+"""All tools together, and the form of the answer: far above what any upstream takes."""
 
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
@@ -37,6 +47,9 @@ class ChatCall:
 def decode(body: bytes) -> ChatCall:
     """Decode a request body. Raises invalid_json, invalid_request and unsupported_parameter, naming the field."""
     document = read_object(body)
+    if len(body) > MAX_SCHEMA_BYTES:
+        for name in ("tools", "functions", "response_format"):
+            check_length(document.get(name), name, MAX_SCHEMA_BYTES)
     request = pb.CompletionRequest(dialect=pb.DIALECT_OPENAI_CHAT)
     extra: Document = {}
     for name, value in document.items():
