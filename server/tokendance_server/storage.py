@@ -16,7 +16,7 @@ from tokendance_server.references import resolve_pepper
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.migrations.state import running_version
-from tokendance_server.stores.paths import DataDirectory
+from tokendance_server.stores.paths import PEPPER_FILE, RING_FILE, DataDirectory, NodeSecrets, kept_secrets
 from tokendance_server.stores.redis import check_redis
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.leases import NodeLease
@@ -52,14 +52,27 @@ class Storage:
 
 def open_directory(config: ServerConfig) -> DataDirectory:
     """Take the data directory, and the secrets from where the configuration says. Raises StartupError."""
+    told = _resolve(config)
+    return DataDirectory.open(
+        config.data_dir, peppers=told.peppers, ring=told.ring, own_database=config.database_url is None
+    )
+
+
+def read_secrets(config: ServerConfig) -> NodeSecrets:
+    """Return the secrets that a node on this configuration has, without taking its directory. Raises StartupError."""
+    told = _resolve(config)
+    return NodeSecrets(
+        told.peppers or kept_secrets(config.data_dir / PEPPER_FILE),
+        told.ring or kept_secrets(config.data_dir / RING_FILE),
+    )
+
+
+def _resolve(config: ServerConfig) -> NodeSecrets:
     peppers = _resolve_all(config, "server.pepper", [config.pepper] if config.pepper else [])
     older = _resolve_all(config, "server.old_peppers", config.old_peppers)
-    ring = _resolve_all(config, "server.key_ring", config.key_ring)
     if older and not peppers:
         raise StartupError("server.old_peppers needs server.pepper, the pepper that is in force.")
-    return DataDirectory.open(
-        config.data_dir, peppers=[*peppers, *older], ring=ring, own_database=config.database_url is None
-    )
+    return NodeSecrets((*peppers, *older), tuple(_resolve_all(config, "server.key_ring", config.key_ring)))
 
 
 def _resolve_all(config: ServerConfig, setting: str, references: Sequence[str]) -> list[bytes]:

@@ -205,16 +205,28 @@ def _read_ring(path: Path) -> tuple[bytes, ...]:
 
 
 def _read_secrets(file: Path, check: Callable[[str, bytes], None]) -> tuple[bytes, ...]:
-    """Return the secret in force, made where there is none, and those before it, which a file beside it holds."""
-    kept = [read_private(file, lambda: secrets.token_bytes(SECRET_BYTES))]
-    if old_file(file).exists():
-        older = read_private(old_file(file), bytes)
-        kept += [older[start : start + SECRET_BYTES] for start in range(0, len(older), SECRET_BYTES)]
+    """Return the secret in force, made where there is none, and those before it."""
+    read_private(file, lambda: secrets.token_bytes(SECRET_BYTES))
+    kept = kept_secrets(file)
     try:
         for one in kept:
             check(str(file), one)
     except ValueError as exc:
         raise StartupError(f"{str(exc)[0].upper()}{str(exc)[1:]}; restore {file} from a backup.") from exc
+    return kept
+
+
+def kept_secrets(file: Path) -> tuple[bytes, ...]:
+    """Return the secret in force and those before it, which a file beside it holds; nothing where there is none.
+
+    Raises StartupError where others may read them.
+    """
+    kept = []
+    if file.exists():
+        kept.append(read_private(file, bytes))
+        if old_file(file).exists():
+            older = read_private(old_file(file), bytes)
+            kept += [older[start : start + SECRET_BYTES] for start in range(0, len(older), SECRET_BYTES)]
     return tuple(kept)
 
 

@@ -51,6 +51,13 @@ def peek(file: Path) -> SchemaState:
         raise StartupError(f"The database {file} cannot be read ({describe(exc)}); restore a backup.") from exc
 
 
+def make_reader(file: Path) -> AsyncEngine:
+    """Return an engine that only reads a file, also while a node runs on it."""
+    return create_async_engine(
+        f"sqlite+aiosqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true", poolclass=NullPool
+    )
+
+
 def describe(error: DBAPIError) -> str:
     """Return what the driver says went wrong; its words name tables and columns, never values."""
     return str(error.orig)
