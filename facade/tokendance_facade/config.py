@@ -45,11 +45,11 @@ class FacadeConfig(BaseModel):
     """Table [facade]. Addresses are `host:port`, `[ipv6]:port` or `unix:///path`; port 0 picks a free one.
 
     `server` is the gRPC target of a server in another process, empty where it runs in this one; over TCP it needs
-    `server_tls`, beyond this machine always. With `tls` the public listener speaks TLS. `public_base_url` is
-    what callers use as base URL, empty where it is the bound address. `X-Forwarded-For` is believed only from
-    `trusted_proxies` (addresses or networks; `unix` for a Unix socket). `linger_s` is how long the rest of a refused
-    body is read, so that its sender sees the answer. A caller that takes next to nothing of an answer for
-    `write_timeout_s` is given up. Times in seconds, sizes in bytes.
+    `server_tls`, beyond this machine always. With `tls` the public listener speaks TLS, with `internal_tls` the
+    internal one. `public_base_url` is what callers use as base URL, empty where it is the bound address.
+    `X-Forwarded-For` is believed only from `trusted_proxies` (addresses or networks; `unix` for a Unix socket).
+    `linger_s` is how long the rest of a refused body is read, so that its sender sees the answer. A caller that takes
+    next to nothing of an answer for `write_timeout_s` is given up. Times in seconds, sizes in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -57,6 +57,7 @@ class FacadeConfig(BaseModel):
     http: str = "127.0.0.1:8080"
     internal: str = "127.0.0.1:8081"
     tls: TlsConfig | None = None
+    internal_tls: TlsConfig | None = None
     server: str = ""
     server_tls: ServerTlsConfig | None = None
     public_base_url: str = Field(default="", max_length=2048)
@@ -123,6 +124,8 @@ class FacadeConfig(BaseModel):
             raise ValueError("[facade.server_tls] needs server, the HOST:PORT of the server's facade_grpc")
         if self.tls is not None and self.http.startswith("unix:"):
             raise ValueError("[facade.tls] needs http as HOST:PORT; a Unix socket has no TLS")
+        if self.internal_tls is not None and self.internal.startswith("unix:"):
+            raise ValueError("[facade.internal_tls] needs internal as HOST:PORT; a Unix socket has no TLS")
         return self
 
 

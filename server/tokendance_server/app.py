@@ -109,16 +109,21 @@ class Server:
     @property
     def grpc_address(self) -> str | None:
         """The TCP address as really bound, or None where the node has none."""
-        return self._tcp_address(facades=False)
+        return self._tcp_address(facades=False, public=False)
+
+    @property
+    def grpc_public_address(self) -> str | None:
+        """Where callers outside of the trust zone connect, as really bound, or None where the node has no such one."""
+        return self._tcp_address(facades=False, public=True)
 
     @property
     def facade_address(self) -> str | None:
         """Where facades with certificates connect, as really bound, or None where the node has no such address."""
-        return self._tcp_address(facades=True)
+        return self._tcp_address(facades=True, public=False)
 
-    def _tcp_address(self, *, facades: bool) -> str | None:
-        found = (one for one in self._listeners if one.facades is facades and not one.address.startswith("unix:"))
-        return next((one.address for one in found), None)
+    def _tcp_address(self, *, facades: bool, public: bool) -> str | None:
+        wanted = (one for one in self._listeners if (one.facades, one.public) == (facades, public))
+        return next((one.address for one in wanted if not one.address.startswith("unix:")), None)
 
     @property
     def facade_socket(self) -> Path:

@@ -20,6 +20,7 @@ from pydantic import (
 from tokendance.tls_files import TlsFiles
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.networks import parse_network
+from tokendance_server.domain.names import tenant_of
 from tokendance_server.identity_settings import IdentitySettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -131,9 +132,53 @@ class FacadeTlsSettings(TlsSettings):
         return TlsFiles(self.certificate, self.key, self.client_ca)
 
 
+class ServiceSettings(Settings):
+    """One [[server.tls.services]]: an internal service, known by a name in its client certificate.
+
+    `certificate_name` is a DNS name or a URI, whole. `organization` is `organizations/org_…`, empty for a service of
+    the whole platform.
+    """
+
+    certificate_name: Identity
+    name: Name
+    organization: str = ""
+
+    @field_validator("organization")
+    @classmethod
+    def _check_organization(cls, value: str) -> str:
+        if value and tenant_of(value) != value.removeprefix("organizations/"):
+            raise ValueError("an organization is named organizations/org_…")
+        return value
+
+
+class GrpcTlsSettings(TlsSettings):
+    """Table [server.tls]: what the gRPC listener presents, and, with `client_ca`, whom it lets in at all.
+
+    With it every caller needs a certificate that it signed; `services` are those whose certificate is who they are.
+    """
+
+    client_ca: Path | None = None
+    services: tuple[ServiceSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_services(self) -> GrpcTlsSettings:
+        if self.services and self.client_ca is None:
+            raise ValueError("services need client_ca, which signs their certificates")
+        names = [one.certificate_name for one in self.services]
+        if len(set(names)) != len(names):
+            raise ValueError("services: two of them have one certificate_name")
+        return self
+
+    def files(self) -> TlsFiles:
+        """Return the files that the listener presents and checks callers with."""
+        return TlsFiles(self.certificate, self.key, self.client_ca)
+
+
 class ServerConfig(Settings):
     """Table [server]: where the server listens and keeps its data.
 
+    `grpc` carries every service, for the trust zone; `grpc_public` is a second listener for callers outside of it, with
+    what API keys may call and the public views, and `grpc_public_tls` makes that one speak TLS.
     `facade_grpc` is where facades on other machines connect, with certificates; `tls` makes the listener of `grpc`
     speak TLS. `database_url` is a PostgreSQL that nodes share, instead of a SQLite file in the data directory; with
     `redis_url` many nodes serve it at once. `pepper` says where the pepper is, instead of in the data directory, and
@@ -144,7 +189,9 @@ class ServerConfig(Settings):
 
     data_dir: Path = Path(".tokendance")
     grpc: str = "127.0.0.1:50051"
-    tls: TlsSettings | None = None
+    tls: GrpcTlsSettings | None = None
+    grpc_public: str = ""
+    grpc_public_tls: TlsSettings | None = None
     facade_grpc: str = ""
     facade_tls: FacadeTlsSettings | None = None
     database_url: SecretStr | None = None
@@ -166,7 +213,7 @@ class ServerConfig(Settings):
     reflection: bool | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("grpc", "facade_grpc")
+    @field_validator("grpc", "grpc_public", "facade_grpc")
     @classmethod
     def _check_address(cls, value: str) -> str:
         return value if not value else check_address(value)
@@ -214,6 +261,8 @@ class ServerConfig(Settings):
             raise ValueError("[server.facade_tls] needs facade_grpc, the HOST:PORT where facades connect")
         if self.tls is not None and not self.grpc:
             raise ValueError("[server.tls] needs grpc, the HOST:PORT whose listener speaks TLS")
+        if self.grpc_public_tls is not None and not self.grpc_public:
+            raise ValueError("[server.grpc_public_tls] needs grpc_public, the HOST:PORT whose listener speaks TLS")
         return self
 
 

@@ -25,12 +25,13 @@ from tokendance_server.services.call import Trust
 from tokendance_server.services.facade_peers import FacadePeers
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.service_peers import ServicePeers, service_principal
 from tokendance_server.services.sign_in import SignIn
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.telemetry import Metrics
 
-MakeChain = Callable[[Trust, FacadePeers | None], Chain]
-"""Returns the chain of a listener: how far its callers are trusted, and who its facades are."""
+MakeChain = Callable[[Trust, FacadePeers | ServicePeers | None], Chain]
+"""Returns the chain of a listener: how far its callers are trusted, and whom it knows by their certificates."""
 
 
 def make_chains(
@@ -45,16 +46,17 @@ def make_chains(
 ) -> MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
+    public = {method: rule for method, rule in rules.items() if rule.public_listener}
     recorder = Recorder(Metrics(registry), catalogue.has)
     validator = protovalidate.Validator()
     limits = config.deadlines
     deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
 
     @functools.cache
-    def chain(trust: Trust, peers: FacadePeers | None) -> Chain:
+    def chain(trust: Trust, peers: FacadePeers | ServicePeers | None) -> Chain:
         return Chain(
             trust,
-            rules=rules,
+            rules=public if trust is Trust.PUBLIC else rules,
             keys=verifier,
             sign_in=sign_in,
             admission=admission,
@@ -62,7 +64,8 @@ def make_chains(
             recorder=recorder,
             validator=validator,
             metadata_bytes=2 * config.limits.grpc_metadata_bytes,
-            peers=peers,
+            peers=peers if isinstance(peers, FacadePeers) else None,
+            services=peers if isinstance(peers, ServicePeers) else None,
             streams=streams,
         )
 
@@ -90,10 +93,35 @@ def build_listeners(
         listeners.append(
             Listener(address, known, services, limits, reflect=False, credentials=credentials, facades=True)
         )
+    if config.grpc_public:
+        listeners.insert(0, _public_listener(config, handlers, chain))
     if config.grpc:
         reflect = is_loopback(config.grpc) if config.reflection is None else config.reflection
-        public = None if config.tls is None else server_credentials(config.tls.files())
-        listeners.insert(
-            0, Listener(config.grpc, chain(Trust.NETWORK, None), services, limits, reflect=reflect, credentials=public)
-        )
+        shown = None if config.tls is None else server_credentials(config.tls.files())
+        known_services = chain(Trust.NETWORK, _service_peers(config, clock))
+        listeners.insert(0, Listener(config.grpc, known_services, services, limits, reflect=reflect, credentials=shown))
     return listeners
+
+
+def _public_listener(
+    config: ServerConfig, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]], chain: MakeChain
+) -> Listener:
+    """Return the listener for callers outside of the trust zone: it has only what the schema names for it."""
+    rules = read_rules(FILES)
+    offered = by_service({path: one for path, one in handlers.items() if rules[path].public_listener})
+    return Listener(
+        config.grpc_public,
+        chain(Trust.PUBLIC, None),
+        offered,
+        config.limits,
+        reflect=config.reflection is True,
+        credentials=None if config.grpc_public_tls is None else server_credentials(config.grpc_public_tls.files()),
+        public=True,
+    )
+
+
+def _service_peers(config: ServerConfig, clock: Clock) -> ServicePeers | None:
+    if config.tls is None or not config.tls.services:
+        return None
+    known = {one.certificate_name: service_principal(one.name, one.organization) for one in config.tls.services}
+    return ServicePeers(known, clock.now)

@@ -32,7 +32,8 @@ _CONNECTION_AGE_MS = 3_600_000
 class Listener:
     """One gRPC server on one address, with its own interceptor; `credentials` make it speak TLS.
 
-    To one for facades (`facades`) come the calls of many callers over one connection.
+    To one for facades (`facades`) come the calls of many callers over one connection; one that is `public` is for
+    callers outside of the trust zone.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Listener:
         reflect: bool,
         credentials: grpc.ServerCredentials | None = None,
         facades: bool = False,
+        public: bool = False,
     ) -> None:
         self.address = address
         self.facades = facades
+        self.public = public
         # Kept for as long as the server: gRPC asks them with every handshake.
         self._credentials = credentials
         self._health = health_aio.HealthServicer()
@@ -72,7 +75,7 @@ class Listener:
         except RuntimeError as exc:
             raise StartupError(
                 f"gRPC cannot listen on {self.address}: the address is taken or not this machine's. "
-                "Choose another with --grpc HOST:PORT, or for facades with server.facade_grpc."
+                "Choose another with --grpc or --grpc-public HOST:PORT, or for facades with server.facade_grpc."
             ) from exc
         await self._server.start()
         await self._announce(health_pb2.HealthCheckResponse.SERVING)

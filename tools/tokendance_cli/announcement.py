@@ -11,7 +11,13 @@ _LABEL_WIDTH = 10
 
 
 def addresses(
-    http_url: str, internal_url: str, grpc_address: str, data_dir: Path | None, facade_address: str = ""
+    http_url: str,
+    internal_url: str,
+    grpc_address: str,
+    data_dir: Path | None,
+    facade_address: str = "",
+    *,
+    public_address: str = "",
 ) -> str:
     """Return the lines that tell where the node listens; what it does not have is left out."""
     lines = ["TokenDance Gateway is ready."]
@@ -19,6 +25,7 @@ def addresses(
         ("REST", _api(http_url)),
         ("internal", f"{internal_url}  (metrics and health)" if internal_url else ""),
         ("gRPC", grpc_address),
+        ("outside", f"{public_address}  (gRPC, for callers outside)" if public_address else ""),
         ("facades", f"{facade_address}  (with their certificate only)" if facade_address else ""),
         ("data", "" if data_dir is None else str(data_dir.resolve())),
     ):
@@ -47,19 +54,20 @@ def curl_line(http_url: str, model: str, secret: str | None, key_file: Path | No
     return f"curl {where} -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
-def open_addresses(http_url: str, internal_url: str, grpc_address: str) -> list[str]:
-    """Return a warning for each address without TLS that other machines reach; `grpc_address` is one without."""
+def open_addresses(http_url: str, internal_url: str, grpc_address: str, public_address: str = "") -> list[str]:
+    """Return a warning for each address without TLS that other machines reach; the gRPC addresses are ones without."""
     warnings = []
     for label, address, table in (
         ("REST", http_url, "[facade.tls]"),
-        ("The internal listener", internal_url, ""),
+        ("The internal listener", internal_url, "[facade.internal_tls]"),
         ("gRPC", grpc_address, "[server.tls]"),
+        ("gRPC for callers outside", public_address, "[server.grpc_public_tls]"),
     ):
         if address and not address.startswith("https:") and not is_local(address):
-            own = f"Give it a certificate in {table}, put" if table else "Put"
+            carried = "access tokens and metrics" if address == internal_url else "keys and prompts"
             warnings.append(
-                f"{label} listens on {address} without TLS: keys and prompts can be read on the way. "
-                f"{own} a TLS proxy before it, or listen on 127.0.0.1."
+                f"{label} listens on {address} without TLS: {carried} can be read on the way. "
+                f"Give it a certificate in {table}, put a TLS proxy before it, or listen on 127.0.0.1."
             )
     return warnings
 

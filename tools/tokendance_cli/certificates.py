@@ -23,10 +23,16 @@ def check_certificates(settings: GatewaySettings, role: Role) -> None:
 def certificate_mistakes(settings: GatewaySettings, role: Role, now: datetime) -> Iterator[str]:
     """Yield a line for each mistake: the table, and what is wrong. Tables of other roles are of other machines."""
     server, facade = settings.server, settings.facade
-    served = {"server.tls": server.tls, "server.facade_tls": server.facade_tls}
+    served = {
+        "server.tls": server.tls,
+        "server.grpc_public_tls": server.grpc_public_tls,
+        "server.facade_tls": server.facade_tls,
+    }
     tables = {} if role is Role.FACADE else {name: one.files() for name, one in served.items() if one is not None}
     if role is not Role.SERVER and facade.tls is not None:
         tables["facade.tls"] = facade.tls.files()
+    if facade.internal_tls is not None:
+        tables["facade.internal_tls"] = facade.internal_tls.files()
     if role is Role.FACADE and facade.server_tls is not None:
         tables["facade.server_tls"] = facade.server_tls.files()
     for table, files in tables.items():

@@ -33,7 +33,8 @@ class Role(StrEnum):
 
 def is_loopback_only(settings: GatewaySettings, role: Role) -> bool:
     """Tell whether no other machine reaches a node. What stands before a server of its own is not known."""
-    addresses = (settings.server.grpc, settings.server.facade_grpc, settings.facade.http, settings.facade.internal)
+    server, facade = settings.server, settings.facade
+    addresses = (server.grpc, server.grpc_public, server.facade_grpc, facade.http, facade.internal)
     return role is Role.ALL and all(is_local(one) for one in addresses if one)
 
 
@@ -56,6 +57,7 @@ class Node:
         self.http_url = ""
         self.internal_url = ""
         self.grpc_address = ""
+        self.grpc_public_address = ""
         self.facade_address = ""
 
     async def start(self) -> None:
@@ -102,10 +104,12 @@ class Node:
         self.first_key = self._server.first_key
         await self._server.start()
         self.grpc_address = self._server.grpc_address or ""
+        self.grpc_public_address = self._server.grpc_public_address or ""
         self.facade_address = self._server.facade_address or ""
 
     async def _start_site(self) -> None:
-        self._site = InternalSite(self._settings.facade.internal, self._registry, self._server_ready)
+        facade = self._settings.facade
+        self._site = InternalSite(facade.internal, self._registry, self._server_ready, config=facade)
         await self._site.start()
         self.internal_url = self._site.url
 

@@ -129,13 +129,22 @@ def _show_first_key(node: Node, key_file: Path | None) -> None:
 
 def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path | None) -> None:
     plain_grpc = node.grpc_address if settings.server.tls is None else ""
-    for warning in open_addresses(node.http_url, node.internal_url, plain_grpc):
+    plain_public = node.grpc_public_address if settings.server.grpc_public_tls is None else ""
+    for warning in open_addresses(node.http_url, node.internal_url, plain_grpc, plain_public):
         print(f"Warning: {warning}", file=sys.stderr, flush=True)
     facade = settings.facade
     if role is Role.FACADE and facade.server and facade.server_tls is None and not facade.server.startswith("unix:"):
         print(f"Warning: {unbelieved(facade.server)}", file=sys.stderr, flush=True)
     data_dir = None if role is Role.FACADE else settings.server.data_dir
-    print(addresses(node.http_url, node.internal_url, node.grpc_address, data_dir, node.facade_address))
+    told = addresses(
+        node.http_url,
+        node.internal_url,
+        node.grpc_address,
+        data_dir,
+        node.facade_address,
+        public_address=node.grpc_public_address,
+    )
+    print(told)
     if node.http_url:
         model = settings.models[0].name if settings.models else "demo-echo"
         secret = node.first_key.secret if node.first_key is not None else None

@@ -35,6 +35,7 @@ _DELIMITER = "__"
 _FLAGS = {
     ("server", "data_dir"): "--data-dir",
     ("server", "grpc"): "--grpc",
+    ("server", "grpc_public"): "--grpc-public",
     ("facade", "http"): "--http",
     ("facade", "internal"): "--internal",
     ("facade", "server"): "--server",

@@ -21,7 +21,9 @@ class Trust(enum.Enum):
     """What a listener vouches for. Decides which assertions of a caller are believed."""
 
     NETWORK = "network"
-    """Anybody who can reach the port: only the credential counts."""
+    """Anybody who can reach the port: only the credential counts, or the certificate of a service."""
+    PUBLIC = "public"
+    """Callers outside of the trust zone: an API key is the only credential, and nobody signs in."""
     FACADE = "facade"
     """The gateway's own facade, in process, over its socket or by its certificate: its CallerAssertion is believed."""
     OPERATOR = "operator"

@@ -24,9 +24,10 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, caller_pb2, errors_pb2
 from tokendance.ids import new_id
 from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
+from tokendance_server.domain.identity.roles import PEOPLE
 from tokendance_server.domain.keys.networks import check_network
 from tokendance_server.domain.principals import Principal
-from tokendance_server.services.access import API_KEY, Rule, api_key_not_accepted, check
+from tokendance_server.services.access import ANYONE, API_KEY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, Streams, bearer_of, principal_without_credential
@@ -34,6 +35,7 @@ from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, Read
 from tokendance_server.services.facade_peers import FacadePeers, not_a_facade
 from tokendance_server.services.local_context import LocalContext
 from tokendance_server.services.records import Recorder
+from tokendance_server.services.service_peers import ServicePeers, key_needed_too
 from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
@@ -78,7 +80,8 @@ class DeadlinePolicy:
 class Chain(grpc.aio.ServerInterceptor):
     """Every method of one listener, wrapped. `trust` says how far the callers of that listener are believed.
 
-    Where `peers` are given, only they are: everybody else is a stranger.
+    Where `peers` are given, only they are: everybody else is a stranger. `services` are known by their certificates.
+    What is not in `rules` is not there.
     """
 
     def __init__(
@@ -93,11 +96,13 @@ class Chain(grpc.aio.ServerInterceptor):
         validator: protovalidate.Validator,
         sign_in: SignIn = NOBODY_SIGNS_IN,
         peers: FacadePeers | None = None,
+        services: ServicePeers | None = None,
         streams: Streams | None = None,
         metadata_bytes: int = 32 * 1024,
     ) -> None:
         self._trust = trust
         self._peers = peers
+        self._services = services
         self._streams = streams
         self._rules = rules
         self._keys = keys
@@ -324,7 +329,7 @@ class Chain(grpc.aio.ServerInterceptor):
     async def _authenticate(self, rule: Rule, call: Call) -> Principal:
         secret = bearer_of(call.invocation_metadata() or ())
         if secret is None:
-            return principal_without_credential(call, rule.allow)
+            return self._service(rule, call) or principal_without_credential(call, rule.allow)
         if not secret.startswith(API_KEY_PREFIX):
             return await self._sign_in.identify(rule, call, secret)
         if not rule.admits_api_keys and not _is_facades_own(rule, call):
@@ -333,6 +338,13 @@ class Chain(grpc.aio.ServerInterceptor):
         if principal is None:
             principal = await self._keys.verify(secret)
         return principal
+
+    def _service(self, rule: Rule, call: Call) -> Principal | None:
+        """Return the service that a client certificate names, where this listener knows services."""
+        service = None if self._services is None else self._services.find(call.auth_context())
+        if service is not None and API_KEY in rule.allow and not rule.allow & PEOPLE and ANYONE not in rule.allow:
+            raise key_needed_too()
+        return service
 
     def _validate(self, request: Message) -> None:
         violations = self._validator.collect_violations(request)

@@ -82,8 +82,8 @@ NOBODY_SIGNS_IN = SignIn()
 
 
 def admits_people(rule: Rule, call: Call) -> bool:
-    """Tell whether a call is one for people, and came where they may sign in: never over the public REST surfaces."""
-    if call.trust is Trust.FACADE and call.surface != errors_pb2.SURFACE_ADMIN:
+    """Tell whether a call is one for people, and came where they may sign in: never over a public listener."""
+    if call.trust is Trust.PUBLIC or (call.trust is Trust.FACADE and call.surface != errors_pb2.SURFACE_ADMIN):
         return False
     return bool(rule.allow & PEOPLE) or ANYONE in rule.allow
 

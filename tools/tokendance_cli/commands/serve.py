@@ -49,6 +49,13 @@ def serve(
         str | None,
         typer.Option(help="gRPC; empty: none. [default: 127.0.0.1:50051]", show_default=False),
     ] = None,
+    grpc_public: Annotated[
+        str | None,
+        typer.Option(
+            help="A second gRPC address, for callers outside: model calls and public views only. [default: none]",
+            show_default=False,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -95,7 +102,7 @@ def serve(
     settings = load_settings(
         config,
         {
-            "server": {"data_dir": data_dir or data_dir_flag(context), "grpc": grpc},
+            "server": {"data_dir": data_dir or data_dir_flag(context), "grpc": grpc, "grpc_public": grpc_public},
             "facade": {"http": http, "internal": internal, "server": server},
         },
     )

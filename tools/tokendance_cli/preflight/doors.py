@@ -60,10 +60,13 @@ def _doors(settings: GatewaySettings, role: Role) -> Iterator[_Door]:
     server, facade = settings.server, settings.facade
     tls = facade.tls.files() if facade.tls else None
     yield _Door("REST", "--http", facade.http if role is not Role.SERVER else "", tls)
-    yield _Door("internal", "--internal", facade.internal)
+    tls = facade.internal_tls.files() if facade.internal_tls else None
+    yield _Door("internal", "--internal", facade.internal, tls)
     if role is not Role.FACADE:
         tls = server.tls.files() if server.tls else None
         yield _Door("gRPC", "--grpc", server.grpc, tls)
+        tls = server.grpc_public_tls.files() if server.grpc_public_tls else None
+        yield _Door("gRPC for callers outside", "--grpc-public", server.grpc_public, tls)
         tls = server.facade_tls.files() if server.facade_tls else None
         yield _Door("gRPC for facades", "server.facade_grpc", server.facade_grpc, tls)
 
@@ -166,8 +169,8 @@ def _reached_by(door: _Door) -> Row:
         return Row(
             door.part,
             State.INSECURE,
-            f"{door.address}: metrics are open to other machines",
-            "listen on 127.0.0.1, or on a network of the operators alone",
+            f"{door.address}: without TLS, and its metrics are open to other machines",
+            "listen on 127.0.0.1, or on a network of the operators alone with [facade.internal_tls]",
         )
     return Row(
         door.part,
