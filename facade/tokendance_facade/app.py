@@ -16,7 +16,7 @@ from tokendance_facade.cors import CorsRules
 from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
 from tokendance_facade.handlers.models import ModelHandlers
-from tokendance_facade.internal import InternalSite
+from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
 from tokendance_facade.public_site import PublicSite
 from tokendance_facade.refusals import Refusals
@@ -27,7 +27,7 @@ class Facade:
     """The REST facade over one channel: the public listener, and the internal one beside it.
 
     `channel` leads to the server, in this process or in another one; the facade never closes it. `ready` tells whether
-    the server can take calls.
+    the server can take calls, and `why_not` what is wrong while it cannot.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Facade:
         *,
         registry: CollectorRegistry,
         ready: Callable[[], bool],
+        why_not: Callable[[], str] = lambda: NOT_READY,
     ) -> None:
         calls = Calls(channel, config, CallerReader(config.trusted_proxies), self._stopping)
         bodies = BodyReader(
@@ -62,7 +63,9 @@ class Facade:
         )
         self._public = Listener(config.http, config, site.handle, site.refuse, tls=config.tls)
         admin = AdminApi(channel, calls, bodies, timeout_s=config.admin_timeout_s, keepalive_s=config.keepalive_s)
-        self._internal = InternalSite(config.internal, registry, ready, config=config, admin=admin.handle)
+        self._internal = InternalSite(
+            config.internal, registry, ready, why_not=why_not, config=config, admin=admin.handle
+        )
 
     @property
     def http_url(self) -> str:

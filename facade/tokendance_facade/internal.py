@@ -24,12 +24,14 @@ from tokendance_facade.routes import Handler, Route, RouteTable
 
 _log = structlog.get_logger("tokendance_facade")
 _SURFACE = errors_pb2.SURFACE_ADMIN
+NOT_READY = "The server is not ready to take calls: it is starting, stopping, or cannot be reached."
+"""What `/readyz` says where nobody knows it better."""
 
 
 class InternalSite:
     """`/metrics`, `/livez` and `/readyz` of one process, at `address`; `admin` answers what lies below `/admin/v1/`.
 
-    `ready` tells whether calls can be served.
+    `ready` tells whether calls can be served, and `why_not` what is wrong while they cannot.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class InternalSite:
         registry: CollectorRegistry,
         ready: Callable[[], bool],
         *,
+        why_not: Callable[[], str] = lambda: NOT_READY,
         config: FacadeConfig | None = None,
         admin: Handler | None = None,
     ) -> None:
         self._registry = registry
         self._ready = ready
+        self._why_not = why_not
         self._stopping = False
         self._listener = Listener(address, config or FacadeConfig(), self._handle, self._refuse)
         self._routes = RouteTable(
@@ -116,7 +120,7 @@ class InternalSite:
         if self._stopping:
             reasons.append("The process is shutting down.")
         elif not self._ready():
-            reasons.append("The server is not ready to take calls: it is starting, stopping, or cannot be reached.")
+            reasons.append(self._why_not())
         if reasons:
             return exchange.answer(503, orjson.dumps({"status": "not_ready", "reasons": reasons}))
         return exchange.answer(200, b'{"status":"ready","reasons":[]}')

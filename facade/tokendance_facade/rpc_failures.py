@@ -28,9 +28,12 @@ def read_failure(failure: grpc.RpcError, request_id: str) -> GatewayError:
     call = cast("RpcFailure", failure)
     error = from_rpc(call)
     if error.metadata.get("listener") == "facade":
-        # Nothing that a caller did: this facade has a certificate that the server does not take.
-        _log.error("server_refused_facade", request_id=request_id, details=error.message)
-        return GatewayError(errors_pb2.ERROR_REASON_SERVICE_STOPPING, _BARE[grpc.StatusCode.UNAVAILABLE])
+        # Nothing that a caller did: this facade has a certificate that the server does not take. ServerWatch says so
+        # once, and why; here it would be a line for every call.
+        return GatewayError(
+            errors_pb2.ERROR_REASON_GATEWAY_MISCONFIGURED,
+            "The parts of this gateway do not accept each other, so it serves no call; its operator must correct that.",
+        )
     pairs = cast("list[tuple[str, object]]", call.trailing_metadata() or ())
     if not any(key == STATUS_DETAILS_KEY for key, _ in pairs):
         _log.warning("rpc_failed", request_id=request_id, status=str(call.code()), details=error.message)

@@ -127,7 +127,10 @@ async def _serves_until(node: Node, certificate: str, times: int) -> None:
 
 
 async def test_a_facade_of_another_name_serves_nobody(node: Node, tmp_path: Path) -> None:
-    """Its callers are told that they may try again, and nothing of certificates; its operator is told all."""
+    """It is not ready; callers learn that a retry is of no use, and nothing of certificates; its operator is told all.
+
+    Once the server takes its name it serves, without a restart.
+    """
     facade, _ = node.processes
     environment = _environment_of(facade)
     assert await asyncio.to_thread(facade.stop) == 0
@@ -140,13 +143,33 @@ async def test_a_facade_of_another_name_serves_nobody(node: Node, tmp_path: Path
     with stopping(processes):
         assert isinstance(facade.popen.args, list)
         processes.append(start("facade-again", facade.popen.args[1:], tmp_path, environment))
-        await asyncio.to_thread(wait_ready, processes[0], node.internal[0])
-        seen = await rest(node, "sim", stream=False)
-        assert (seen.status, seen.code) == (503, "service_stopping")
-        assert "certificate" not in seen.raw
+        await asyncio.to_thread(until, lambda: "server_refused_facade" in processes[0].text)
+        for _ in range(3):
+            seen = await rest(node, "sim", stream=False)
+            assert (seen.status, seen.code) == (500, "gateway_misconfigured")
+            assert "certificate" not in seen.raw
+        status, answered, _ = await ask(f"{node.base_url}/models", key=node.api_key)
+        assert (status, answered["x-should-retry"]) == (500, "false")
+        assert "retry-after" not in answered
+        ready, _, text = await ask(f"{node.internal[0]}/readyz")
+        assert ready == 503
+        assert "the client certificate is not one of a facade's" in text
         (line,) = [json.loads(line) for line in processes[0].text.splitlines() if "server_refused_facade" in line]
         assert "the client certificate is not one of a facade's" in line["details"]
-        assert line["request_id"] == seen.request_id
+        told = await asyncio.to_thread(_doctor, node, tmp_path)
+        assert told.returncode == 1
+        assert "FAILED   key" in told.stdout
+        assert "Do not retry; tell the operator of the gateway" in told.stdout
+        authority.sign(FACADE_NAMES).write(tmp_path, "facade")
+        await asyncio.to_thread(wait_ready, processes[0], node.internal[0])
+        assert (await rest(node, "sim", stream=False)).done
+        assert "server_takes_facade" in processes[0].text
+
+
+def _doctor(node: Node, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = clean_environment(TOKENDANCE_API_KEY=node.api_key, TOKENDANCE_BASE_URL=node.base_url)
+    command: list[str | Path] = [TOKENDANCE, "doctor"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, cwd=folder, env=environment)
 
 
 def test_mistakes_in_certificates_are_told_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-import grpc
 import grpc.aio
 
 from tokendance_cli.announcement import is_local
@@ -17,6 +16,7 @@ from tokendance_facade.app import Facade
 from tokendance_facade.internal import InternalSite
 from tokendance_facade.listener import AddressError
 from tokendance_facade.server_channel import open_channel
+from tokendance_facade.server_watch import ServerWatch
 from tokendance_server.app import FirstKey, Server, open_server
 from tokendance_server.startup import ConfigurationError, StartupError
 from tokendance_server.stores.paths import find_sockets
@@ -52,6 +52,7 @@ class Node:
         self._facade: Facade | None = None
         self._site: InternalSite | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._watch: ServerWatch | None = None
         self._stopping = False
         self.first_key: FirstKey | None = None
         self.http_url = ""
@@ -85,6 +86,9 @@ class Node:
         if self._site is not None:
             await self._site.stop()
             self._site = None
+        if self._watch is not None:
+            await self._watch.stop()
+            self._watch = None
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -115,12 +119,19 @@ class Node:
 
     async def _start_facade(self) -> None:
         if self._server is not None:
-            channel, ready = self._server.local_channel(), self._server_ready
+            channel = self._server.local_channel()
+            facade = Facade(self._settings.facade, channel, registry=self._registry, ready=self._server_ready)
         else:
             channel = self._channel = self._open_channel()
-            ready = self._channel_ready
-            channel.get_state(try_to_connect=True)
-        facade = Facade(self._settings.facade, channel, registry=self._registry, ready=ready)
+            watch = self._watch = ServerWatch(channel)
+            watch.start()
+            facade = Facade(
+                self._settings.facade,
+                channel,
+                registry=self._registry,
+                ready=lambda: watch.ready and not self._stopping,
+                why_not=lambda: watch.why_not,
+            )
         await facade.start()
         self._facade = facade
         self.http_url = facade.http_url
@@ -128,12 +139,6 @@ class Node:
 
     def _server_ready(self) -> bool:
         return self._server is not None and self._server.ready and not self._stopping
-
-    def _channel_ready(self) -> bool:
-        """Tell whether the server in another process can be reached; asking also keeps the channel connected."""
-        if self._channel is None or self._stopping:
-            return False
-        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def _open_channel(self) -> grpc.aio.Channel:
         own_socket = f"unix:{find_sockets(self._settings.server.data_dir).facade}"

@@ -43,6 +43,7 @@ from tokendance_server.services.wire_weight import WireWeight, too_many_fields
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
 _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 # Health checking and reflection bring their own handlers, which know nothing of keys.
 _FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
 # How long the last words of an ended call may wait for a reader who was not there when it ended.
@@ -126,10 +127,24 @@ class Chain(grpc.aio.ServerInterceptor):
             return wrapped
         handler = await continuation(handler_call_details)
         if handler is not None and method.startswith(_FOREIGN):
-            return handler
+            return self._known_health(handler) if method == _HEALTH_CHECK and self._peers is not None else handler
         if handler is None or method not in self._rules:
             return grpc.unary_unary_rpc_method_handler(self._unknown_method)
         return self.wrap(method, handler)
+
+    def _known_health(self, handler: Handler) -> Handler:
+        """Wrap the health check: who asks for one of our services learns whether it would be served there."""
+
+        async def check(request: Any, context: Context) -> Any:
+            if request.service and self._trust_in(context) is Trust.STRANGER:
+                return await abort(context, not_a_facade())
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            check,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """Wrap one handler of ours, once."""

@@ -226,6 +226,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The ID token is expired, forged, meant for somebody else or otherwise not one that signs anybody in here."""
     ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 77
     """The keys of the identity provider cannot be read now, so nobody can sign in with its tokens."""
+    ERROR_REASON_GATEWAY_MISCONFIGURED: _ErrorReason.ValueType  # 78
+    """The parts of the gateway do not accept each other: what its facade shows is no facade's certificate. No call is
+    served until its operator has set that right.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The name without its prefix is ErrorInfo.reason, with the domain `gateway.tokendance`."""
@@ -334,6 +338,10 @@ ERROR_REASON_INVALID_ID_TOKEN: ErrorReason.ValueType  # 76
 """The ID token is expired, forged, meant for somebody else or otherwise not one that signs anybody in here."""
 ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 77
 """The keys of the identity provider cannot be read now, so nobody can sign in with its tokens."""
+ERROR_REASON_GATEWAY_MISCONFIGURED: ErrorReason.ValueType  # 78
+"""The parts of the gateway do not accept each other: what its facade shows is no facade's certificate. No call is
+served until its operator has set that right.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
