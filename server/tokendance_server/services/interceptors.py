@@ -39,7 +39,7 @@ from tokendance_server.services.service_peers import ServicePeers, key_needed_to
 from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
-from tokendance_server.services.wire_weight import WireWeight, too_many_fields
+from tokendance_server.services.wire_weight import WireWeight, too_heavy
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
 _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
@@ -49,7 +49,7 @@ _FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
 # How long the last words of an ended call may wait for a reader who was not there when it ended.
 _LAST_WORDS_S = 1.0
 # Stands for a message that was not read, because reading it would take too much.
-_TOO_MANY_FIELDS = object()
+_HEAVY = object()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
@@ -320,8 +320,8 @@ class Chain(grpc.aio.ServerInterceptor):
             check_network(call.principal, call.address)
         if request is None:
             raise _unreadable()
-        if request is _TOO_MANY_FIELDS:
-            raise too_many_fields()
+        if request is _HEAVY:
+            raise too_heavy()
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
@@ -402,7 +402,7 @@ def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
     def deserialize_or_none(data: bytes) -> Any:
         if weight is not None and weight.is_heavy(data):
-            return _TOO_MANY_FIELDS
+            return _HEAVY
         try:
             return deserialize(data)
         except DecodeError:

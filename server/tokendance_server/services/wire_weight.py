@@ -1,7 +1,8 @@
-"""How many fields a message on the wire makes, told before it is read: two bytes can ask for a hundred in memory."""
+"""How much work a message on the wire makes, told before it is read: two bytes can ask for a hundred in memory."""
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -9,15 +10,15 @@ from google.protobuf.message import Message
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
+from tokendance.json_weight import MAX_WEIGHT, Weight, most
 
 MOST_FIELDS = 250_000
 """The most fields that one message may have, inner ones and single numbers of packed lists included."""
 NEVER_HEAVY_BYTES = MOST_FIELDS
 """A message of so few bytes is read unseen: it cannot take more than some twenty megabytes."""
 
-# A field's number -> the fields inside it, or None for a packed list. What is neither is one field, however long.
-_Table = dict[int, "_Table | None"]
-_Waiting = tuple[_Table, tuple[int, int]]
+# Weighed at once, so that what is far too heavy is not weighed to its end.
+_PIECE_BYTES = 64 * 1024
 
 _PACKED = frozenset(
     {
@@ -28,68 +29,106 @@ _PACKED = frozenset(
 )  # fmt: skip
 
 
+class _Kind(enum.Enum):
+    NUMBERS = enum.auto()
+    JSON = enum.auto()
+
+
+# A field's number -> the fields inside it, or what it holds. What is in no table is one field, however long.
+_Table = dict[int, "_Table | _Kind"]
+
+
 class WireWeight:
-    """Knows the fields of one type of message. `is_heavy` tells of its bytes whether they hold too many."""
+    """Knows the fields of one type of message. `is_heavy` tells of its bytes whether they hold too much."""
 
     def __init__(self, kind: type[Message]) -> None:
         self._table = _table_of(kind.DESCRIPTOR, {})
 
     def is_heavy(self, data: bytes) -> bool:
-        """Tell whether a message has more than MOST_FIELDS. What is malformed is counted as far as it goes."""
-        if len(data) <= NEVER_HEAVY_BYTES:
-            return False
-        waiting: list[_Waiting] = [(self._table, (0, len(data)))]
-        left = MOST_FIELDS
-        while waiting and left >= 0:
-            table, span = waiting.pop()
-            try:
-                left = _count(data, span, table, waiting, left)
-            except IndexError:  # cut short: whoever reads it stops there too
-                continue
-        return left < 0
+        """Tell whether a message has more than MOST_FIELDS, or JSON in it that weighs more than MAX_WEIGHT altogether.
+
+        What is malformed is counted as far as it goes.
+        """
+        return len(data) > NEVER_HEAVY_BYTES and _Walk(data, self._table).is_heavy()
 
 
-def too_many_fields() -> GatewayError:
+def too_heavy() -> GatewayError:
     """Return the refusal of a message that is heavy."""
     return GatewayError(
         errors_pb2.ERROR_REASON_INVALID_REQUEST,
-        f"The message has too many fields; at most {MOST_FIELDS:,} are served, inner ones included.",
-        metadata={"max_fields": str(MOST_FIELDS)},
+        f"The message holds too much: at most {MOST_FIELDS:,} fields are served, inner ones included, and "
+        f"{MAX_WEIGHT:,} JSON values, where each text counts one more, and each name, array and object two.",
+        metadata={"max_fields": str(MOST_FIELDS), "max_json_values": str(MAX_WEIGHT)},
         origin="caller",
     )
 
 
-def _count(data: bytes, span: tuple[int, int], table: _Table, waiting: list[_Waiting], left: int) -> int:
-    """Walk over the fields of one message; returns how many of `left` remain, and adds messages in it to `waiting`."""
-    at, end = span
-    while at < end and left >= 0:
-        left -= 1
-        tag = data[at]
-        at += 1
-        if tag > 127:
-            tag, at = _varint(data, at - 1)
-        wire = tag & 7
-        if wire == 2:
-            size = data[at]
+class _Walk:
+    """One message on its way. `_left` is how many fields it may still have."""
+
+    def __init__(self, data: bytes, table: _Table) -> None:
+        self._data = data
+        self._waiting = [(table, 0, len(data))]
+        self._texts: list[tuple[int, int]] = []
+        self._left = MOST_FIELDS
+
+    def is_heavy(self) -> bool:
+        """Walk over all of it, and weigh the JSON that was met."""
+        while self._waiting and self._left >= 0:
+            try:
+                self._count(*self._waiting.pop())
+            except IndexError:  # cut short: whoever reads it stops there too
+                continue
+        return self._left < 0 or self._is_json_heavy()
+
+    def _count(self, table: _Table, at: int, end: int) -> None:
+        data = self._data
+        while at < end and self._left >= 0:
+            self._left -= 1
+            tag = data[at]
             at += 1
-            if size > 127:
-                size, at = _varint(data, at - 1)
-            number, stop = tag >> 3, at + size
-            if stop > end:
-                break
-            if number in table:
-                inner = table[number]
-                if inner is None:
-                    left -= size
-                elif size:
-                    waiting.append((inner, (at, stop)))
-            at = stop
-        elif wire == 0:
-            _, at = _varint(data, at)
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        # Groups have no length: what is inside them is counted as if it stood beside them.
-    return left
+            if tag > 127:
+                tag, at = _varint(data, at - 1)
+            wire = tag & 7
+            if wire == 2:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = _varint(data, at - 1)
+                stop = at + size
+                if stop > end:
+                    break
+                inner = table.get(tag >> 3)
+                if inner is not None and size:
+                    self._look_inside(inner, at, stop)
+                at = stop
+            elif wire == 0:
+                _, at = _varint(data, at)
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            # Groups have no length: what is inside them is counted as if it stood beside them.
+
+    def _look_inside(self, inner: _Table | _Kind, at: int, stop: int) -> None:
+        if inner is _Kind.NUMBERS:
+            self._left -= stop - at
+        elif inner is _Kind.JSON:
+            self._texts.append((at, stop))
+        elif isinstance(inner, dict):
+            self._waiting.append((inner, at, stop))
+
+    def _is_json_heavy(self) -> bool:
+        texts = [self._data[at:stop] for at, stop in self._texts]
+        if sum(map(most, texts)) <= MAX_WEIGHT:
+            return False
+        left = MAX_WEIGHT
+        for text in texts:
+            weight = Weight()
+            for start in range(0, len(text), _PIECE_BYTES):
+                weight.add(text[start : start + _PIECE_BYTES])
+                if weight.total > left:
+                    return True
+            left -= weight.total
+        return False
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -111,7 +150,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _table_of(descriptor: Any, known: dict[str, _Table]) -> _Table:
-    """Return the fields of a message that hold more than one value; messages may hold themselves."""
+    """Return the fields of a message that may hold more than one value; messages may hold themselves."""
     table = known.get(descriptor.full_name)
     if table is None:
         table = known[descriptor.full_name] = {}
@@ -119,5 +158,7 @@ def _table_of(descriptor: Any, known: dict[str, _Table]) -> _Table:
             if field.message_type is not None:
                 table[field.number] = _table_of(field.message_type, known)
             elif field.cpp_type in _PACKED:
-                table[field.number] = None
+                table[field.number] = _Kind.NUMBERS
+            elif field.name == "json" or field.name.endswith("_json"):
+                table[field.number] = _Kind.JSON
     return table
