@@ -24,7 +24,7 @@ from tokendance_server.domain.keys.key import (
     LimitRule,
     Rotation,
 )
-from tokendance_server.domain.keys.last_use import KeyUse
+from tokendance_server.domain.keys.last_use import KeyUse, Redigest
 from tokendance_server.domain.keys.store import RotationMark
 from tokendance_server.domain.organizations import Member, Organization, Team
 
@@ -328,4 +328,20 @@ async def test_times_of_last_use_move_on_and_nothing_else(stores: Any, tenant: T
         foreign = KeyUse(new_id("org"), unused.id, time)
         await stores.keys.mark_used([gone, KeyUse(tenant.organization, used.id, time), foreign])
         assert await stores.keys.get(used.id) == replace(used, last_used_time=expected)
+    assert await stores.changes.latest() == latest
+
+
+async def test_digests_are_made_anew_and_nothing_else(stores: Any, tenant: Tenant) -> None:
+    """The key is found by the fresh one only, without a new version; a digest that is not there is passed over."""
+    key, other = tenant.key(), tenant.key()
+    await _add(stores, key, other)
+    latest = await stores.changes.latest()
+    old, fresh = key.secrets[0].digest, bytes(32)
+    await stores.keys.redigest(
+        [Redigest(bytes(range(32)), bytes(31) + b"x", "pep_new"), Redigest(old, fresh, "pep_new")]
+    )
+    assert await stores.keys.find([old]) is None
+    found = await stores.keys.find([fresh])
+    assert found == replace(key, secrets=(replace(key.secrets[0], digest=fresh, pepper_id="pep_new"),))
+    assert await stores.keys.get(other.id) == other
     assert await stores.changes.latest() == latest

@@ -11,7 +11,7 @@ from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, EntryKind, Rows
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, people_of
-from tokendance_server.domain.keys.last_use import KeyUse
+from tokendance_server.domain.keys.last_use import KeyUse, Redigest
 from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
@@ -172,6 +172,20 @@ class MemoryKeyStore:
             member = None if self._people is None else await self._people.get_member(organization_id, member_id)
             if member is not None and not member.works:
                 raise StoppedMemberError(member_id)
+
+    async def redigest(self, redigests: Sequence[Redigest]) -> None:
+        for one in redigests:
+            key_id = self._by_digest.pop(one.digest, None)
+            if key_id is not None:
+                self._by_digest[one.fresh] = key_id
+                key = self._keys[key_id]
+                secrets = tuple(
+                    dataclasses.replace(kept, digest=one.fresh, pepper_id=one.pepper_id)
+                    if kept.digest == one.digest
+                    else kept
+                    for kept in key.secrets
+                )
+                self._keys[key_id] = dataclasses.replace(key, secrets=secrets)
 
     async def mark_used(self, uses: Sequence[KeyUse]) -> None:
         for use in uses:

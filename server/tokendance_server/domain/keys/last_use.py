@@ -1,12 +1,12 @@
-"""When keys were used last: collected in memory while calls run, and written behind them, once a minute a key."""
+"""What is learnt while keys are used, and written behind the calls: when each was, and digests under the new pepper."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tokendance_server.domain.clock import Clock
 
@@ -18,6 +18,8 @@ _WRITE_S = 5.0
 _BATCH = 500
 _MINUTE_S = 60
 
+_Noted = TypeVar("_Noted")
+
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
@@ -28,13 +30,28 @@ class KeyUse:
     time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Redigest:
+    """That a secret, known by `digest`, has the digest `fresh` under the pepper in force; 32 bytes each."""
+
+    digest: bytes
+    fresh: bytes
+    pepper_id: str
+
+
 class UseStore(Protocol):
-    """Keeps when keys were used last."""
+    """Keeps when keys were used last, and the digests of their secrets."""
 
     async def mark_used(self, uses: Sequence[KeyUse]) -> None:
         """Move the times of last use on, in one transaction; none goes back, and no change is recorded.
 
         A key that is not there is passed over.
+        """
+
+    async def redigest(self, redigests: Sequence[Redigest]) -> None:
+        """Put fresh digests in the place of others, in one transaction; no change of a key is recorded.
+
+        A digest that is not there is passed over.
         """
 
 
@@ -60,6 +77,7 @@ class LastUses:
         self._most = most
         self._every_s = every_s
         self._noted: dict[str, KeyUse] = {}
+        self._redigests: dict[bytes, Redigest] = {}
         self._failing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -73,6 +91,11 @@ class LastUses:
         if key_id in self._noted or len(self._noted) < self._most:
             self._noted[key_id] = KeyUse(organization_id, key_id, minute)
         return _MINUTE_S - (now - minute).total_seconds()
+
+    def redigest(self, redigest: Redigest) -> None:
+        """Note the digest of a secret under the pepper in force."""
+        if len(self._redigests) < self._most:
+            self._redigests[redigest.digest] = redigest
 
     def start(self) -> None:
         """Write from now on, until `close`."""
@@ -88,16 +111,10 @@ class LastUses:
 
     async def flush(self) -> None:
         """Write what was noted; what cannot be written stays noted."""
-        waiting = sorted(self._noted.values(), key=lambda use: (use.organization_id, use.key_id))
+        waiting = bool(self._noted or self._redigests)
         try:
-            for start in range(0, len(waiting), _BATCH):
-                batch = waiting[start : start + _BATCH]
-                async with asyncio.timeout(_WRITE_S):
-                    await self._store.mark_used(batch)
-                for use in batch:
-                    # A later minute that was noted meanwhile stays.
-                    if self._noted.get(use.key_id) is use:
-                        del self._noted[use.key_id]
+            await self._write_uses()
+            await self._write_digests()
         except Exception as exc:  # noqa: BLE001 - whatever it was is tried again, and told; nothing waits for it
             if not self._failing:
                 self._report(exc)
@@ -107,7 +124,28 @@ class LastUses:
             self._report(None)
             self._failing = False
 
+    async def _write_uses(self) -> None:
+        for batch in _batches(sorted(self._noted.values(), key=lambda use: (use.organization_id, use.key_id))):
+            async with asyncio.timeout(_WRITE_S):
+                await self._store.mark_used(batch)
+            for use in batch:
+                # A later minute that was noted meanwhile stays.
+                if self._noted.get(use.key_id) is use:
+                    del self._noted[use.key_id]
+
+    async def _write_digests(self) -> None:
+        for batch in _batches(sorted(self._redigests.values(), key=lambda one: one.digest)):
+            async with asyncio.timeout(_WRITE_S):
+                await self._store.redigest(batch)
+            for one in batch:
+                del self._redigests[one.digest]
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
             await self.flush()
+
+
+def _batches(waiting: list[_Noted]) -> Iterator[list[_Noted]]:
+    for start in range(0, len(waiting), _BATCH):
+        yield waiting[start : start + _BATCH]

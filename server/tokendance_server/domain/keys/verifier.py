@@ -19,7 +19,7 @@ from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.cache import SharedReads, TimedCache
 from tokendance_server.domain.keys.key import Key, KeyState
-from tokendance_server.domain.keys.last_use import LastUses
+from tokendance_server.domain.keys.last_use import LastUses, Redigest
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.names import child_name, organization_name
@@ -61,7 +61,7 @@ class Verifier:
     """Checks secrets. At most `cache_size` answers are kept, each for at most `cache_s` seconds.
 
     `sighted` tells whether changes made on other nodes are seen, `organization_works` whether the organization of an id
-    is not suspended. `uses` learns once a minute of each key whose secret was let in.
+    is not suspended. `uses` learns once a minute of each key whose secret was let in, and of digests under old peppers.
     """
 
     def __init__(
@@ -204,6 +204,11 @@ class Verifier:
             self._unknown.put(digest, True, asked)
             return None
         self._known.put(digest, verdict, asked, key.id)
+        if self._uses is not None:
+            for kept in key.secrets:
+                # Found under an older pepper: the next time it is found under the one in force.
+                if kept.digest in digests and kept.digest != digest:
+                    self._uses.redigest(Redigest(kept.digest, digest, self._peppers.active_id))
         return verdict
 
     async def _judge(self, key: Key, digests: Sequence[bytes]) -> _Verdict:

@@ -25,7 +25,7 @@ from tokendance_server.domain.keys.key import (
     Rotation,
     people_of,
 )
-from tokendance_server.domain.keys.last_use import KeyUse
+from tokendance_server.domain.keys.last_use import KeyUse, Redigest
 from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
 from tokendance_server.domain.organizations import MemberState
 from tokendance_server.stores.errors import StoreUnavailableError
@@ -135,6 +135,12 @@ class SqlKeyStore:
                 _MARK_USED, [{"of": use.organization_id, "key_id": use.key_id, "minute": use.time} for use in uses]
             )
 
+    async def redigest(self, redigests: Sequence[Redigest]) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                _REDIGEST, [{"old": one.digest, "fresh": one.fresh, "pepper": one.pepper_id} for one in redigests]
+            )
+
     async def list(self, filter: KeyFilter, after: KeyCursor | None, limit: int) -> list[Key]:
         conditions = _conditions(filter)
         if after is not None:
@@ -222,6 +228,12 @@ _MARK_USED = (
         or_(keys.c.last_used_time.is_(None), keys.c.last_used_time < bindparam("minute")),
     )
     .values(last_used_time=bindparam("minute"))
+)
+
+_REDIGEST = (
+    key_secrets.update()
+    .where(key_secrets.c.digest == bindparam("old"))
+    .values(digest=bindparam("fresh"), pepper_id=bindparam("pepper"))
 )
 
 # Built once: building a statement of this size costs more than running it.

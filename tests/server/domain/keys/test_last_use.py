@@ -10,7 +10,8 @@ import pytest
 from tests.server.domain.house import OPERATOR, PEPPERS, START, House, draft_for
 
 from tokendance_server.domain.clock import ManualClock
-from tokendance_server.domain.keys.last_use import KeyUse, LastUses
+from tokendance_server.domain.keys.last_use import KeyUse, LastUses, Redigest
+from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 
 MINUTE = timedelta(minutes=1)
@@ -21,6 +22,7 @@ class Notebook:
 
     def __init__(self) -> None:
         self.written: list[KeyUse] = []
+        self.redigested: list[Redigest] = []
         self.away = False
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -29,6 +31,11 @@ class Notebook:
         if self.away:
             raise ConnectionError("away")
         self.written += uses
+
+    async def redigest(self, redigests: Sequence[Redigest]) -> None:
+        if self.away:
+            raise ConnectionError("away")
+        self.redigested += redigests
 
 
 class Desk:
@@ -137,3 +144,27 @@ async def test_closing_writes_what_is_left() -> None:
     desk.uses.note("org", "b")
     await desk.uses.close()
     assert [use.key_id for use in desk.store.written] == ["a", "b"]
+
+
+async def test_a_secret_under_an_old_pepper_is_digested_anew_at_its_next_use(house: House) -> None:
+    """Noted once it is found, written behind the call, tried again where the store is away; then the old can go."""
+    names = await house.open()
+    _, secret = await house.keys.create(OPERATOR, names.organization, draft_for(names))
+    old, new = bytes(range(32)), bytes(range(32, 64))
+    ring, desk = PepperRing.of(new, old), Desk()
+    verifier = Verifier(house.store, ring, house.clock, lambda: True, uses=desk.uses)
+    await verifier.verify(secret)
+    noted = Redigest(PepperRing.of(old).digest(secret), ring.digest(secret), ring.active_id)
+    desk.store.away = True
+    await desk.uses.flush()
+    desk.store.away = False
+    await desk.uses.flush()
+    await desk.uses.flush()
+    assert desk.store.redigested == [noted]
+    await house.store.redigest(desk.store.redigested)
+    verifier.everything_changed()
+    await verifier.verify(secret)
+    await desk.uses.flush()
+    assert desk.store.redigested == [noted]
+    later = Verifier(house.store, PepperRing.of(new), house.clock, lambda: True)
+    assert (await later.verify(secret)).organization == names.organization
