@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import urllib.parse
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.nodes import ROOT, Node, clean_environment, free_ports, running
+from tests.e2e.nodes import Node, running
 from tests.e2e.operator_cli import tokendance
 from tests.e2e.upstream import Upstream
+from tests.identity_provider import AUDIENCE, IdentityProvider, running_identity_provider
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2, keys_service_pb2
@@ -23,48 +22,18 @@ from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServic
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.rpc import from_rpc
 
-AUDIENCE = "https://gateway.example.com"
-SECRET = "a-secret-of-the-tests-that-is-long-enough"
-
-
-@dataclass(frozen=True)
-class Provider:
-    """The OpenID provider, and what it issues."""
-
-    issuer: str
-
-    def token(self, client: str, resource: str = AUDIENCE) -> str:
-        """Return an access token of a client for itself."""
-        form = {"grant_type": "client_credentials", "scope": "gateway", "resource": resource}
-        request = urllib.request.Request(f"{self.issuer}/token", data=urllib.parse.urlencode(form).encode())
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"{client}:{SECRET}".encode()).decode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return str(json.load(answer)["access_token"])
-
 
 @pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityProvider]:
     """The provider, in a process of its own."""
-    (port,) = free_ports(1)
-    log = tmp_path_factory.mktemp("provider") / "log"
-    script = ROOT / "tests" / "e2e" / "node" / "identity_provider.mjs"
-    with log.open("wb") as err:
-        process = subprocess.Popen(
-            ["node", script, str(port)], stdout=subprocess.PIPE, stderr=err, env=clean_environment()
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"up\n", log.read_text()
-            yield Provider(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
-            process.wait(10)
-            assert process.stdout is not None
-            process.stdout.close()
+    with running_identity_provider(tmp_path_factory.mktemp("provider")) as running_one:
+        yield running_one
 
 
 @pytest.fixture(scope="module")
-def governed(provider: Provider, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def governed(
+    provider: IdentityProvider, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Node]:
     """A node that takes the tokens of the provider, found by discovery."""
     settings = {
         "SERVER__IDENTITY__ISSUER": provider.issuer,
@@ -118,7 +87,7 @@ def rest_code_of(node: Node, credential: str) -> str:
             return str(error.headers["x-tokendance-error-code"])
 
 
-def test_roles_come_from_groups_and_subjects(provider: Provider, governed: Node) -> None:
+def test_roles_come_from_groups_and_subjects(provider: IdentityProvider, governed: Node) -> None:
     """An administrator's group opens administration over TCP; a machine's subject has its own role, others none."""
     assert code_of(governed, provider.token("admin")) == "ok"
     assert code_of(governed, provider.token("ci"), "CheckKey") == "ok"
@@ -126,14 +95,14 @@ def test_roles_come_from_groups_and_subjects(provider: Provider, governed: Node)
     assert code_of(governed, provider.token("reader")) == "permission_denied"
 
 
-def test_a_token_calls_no_model(provider: Provider, governed: Node) -> None:
+def test_a_token_calls_no_model(provider: IdentityProvider, governed: Node) -> None:
     """Not even an administrator's, over either surface."""
     token = provider.token("admin")
     assert code_of(governed, token, "CreateCompletion") == "id_token_not_accepted"
     assert rest_code_of(governed, token) == "id_token_not_accepted"
 
 
-def test_tokens_for_others_are_refused(provider: Provider, governed: Node) -> None:
+def test_tokens_for_others_are_refused(provider: IdentityProvider, governed: Node) -> None:
     """For another service, opaque ones, forged ones, and those of the development issuer."""
     assert code_of(governed, provider.token("admin", "https://elsewhere.example.com")) == "invalid_id_token"
     assert code_of(governed, provider.token("admin", "https://gateway.example.com/opaque")) == "invalid_id_token"
