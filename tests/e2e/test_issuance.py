@@ -15,7 +15,8 @@ import pytest
 from tests.e2e.nodes import Node, running
 from tests.e2e.operator_cli import documents, tokendance
 
-from tokendance import Client
+from tokendance import Client, GatewayError
+from tokendance.gateway.v1 import keys_service_pb2 as keys_pb
 from tokendance.gateway.v1 import organization_pb2 as o
 from tokendance.gateway.v1 import organizations_service_pb2 as pb
 from tokendance_server.stores.paths import find_sockets
@@ -48,10 +49,15 @@ class Office:
         token: str = documents(self.node.data_dir, *words)["token"]
         return token
 
-    def code(self, who: str, *words: str) -> str:
-        """Run `tokendance keys …` as somebody; return the code of the refusal, or `ok`."""
-        done = tokendance("--data-dir", str(self.node.data_dir), "keys", *words, TOKENDANCE_ID_TOKEN=self.tokens[who])
-        return "ok" if done.returncode == 0 else done.stderr.removeprefix("tokendance: ").partition(":")[0]
+    def code(self, who: str, rpc: str, name: str, **more: str) -> str:
+        """Call an RPC about a request as somebody; return the code of the refusal, or `ok`."""
+        request = getattr(keys_pb, f"{rpc}Request")(name=name, **more)
+        with Client(f"unix:{find_sockets(self.node.data_dir).admin}", api_key=self.tokens[who]) as client:
+            try:
+                getattr(client.stubs.keys, rpc)(request)
+            except GatewayError as error:
+                return error.code
+        return "ok"
 
     def keys(self, who: str, *words: str) -> Any:
         """Run `tokendance keys …` as somebody; return what it prints as JSON."""
@@ -62,12 +68,18 @@ class Office:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def ask(self, who: str, *more: str) -> dict[str, Any]:
-        """Ask for a key of the team."""
-        team, rotated_by = ("--team", self.team), ("--rotated-by", self.names[who])
-        words = ("--purpose", "Reports", *team, *rotated_by, "--rotation-days", "30", "--inherit-quota", "team")
-        asked: dict[str, Any] = self.keys(who, "request", *words, *more)
-        return asked
+    def ask(self, who: str) -> str:
+        """Ask for a key of the team; return the request's name."""
+        wanted = keys_pb.Key(
+            purpose="Reports",
+            team=self.team,
+            quota=keys_pb.KeyQuota(inherited_from=self.team),
+            rotation=keys_pb.KeyRotation(responsible=self.names[who]),
+        )
+        wanted.rotation.period.FromSeconds(30 * 86_400)
+        request = keys_pb.RequestKeyRequest(parent=self.organization, key=wanted)
+        with Client(f"unix:{find_sockets(self.node.data_dir).admin}", api_key=self.tokens[who]) as client:
+            return client.stubs.keys.RequestKey(request).key_request.name
 
     def use(self, secret: str) -> str:
         """Call the demo model; return `ok`, or the code of the refusal."""
@@ -104,9 +116,12 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 def test_a_key_goes_from_member_to_admin_to_secret_to_a_model_call(office: Office, tmp_path: Path) -> None:
     """Each by its own command, with its own token; the secret is in no other answer and no log."""
-    asked = office.ask("asker", "--request-id", "once")
+    words = ["--purpose", "Reports", "--team", office.team, "--rotated-by", office.names["asker"]]
+    words += ["--rotation-days", "30", "--inherit-quota", "team", "--request-id", "once"]
+    asked = office.keys("asker", "request", *words)
     assert (asked["state"], asked["requester"]) == ("KEY_REQUEST_STATE_PENDING", office.names["asker"])
-    assert office.ask("asker", "--request-id", "once")["name"] == asked["name"]
+    assert asked["key"]["owner"] == office.names["asker"]
+    assert office.keys("asker", "request", *words) == asked
     request_id = asked["name"].rpartition("/")[2]
     (waiting,) = office.keys("admin", "requests", "--state", "pending")
     assert waiting == asked
@@ -132,31 +147,32 @@ def test_a_key_goes_from_member_to_admin_to_secret_to_a_model_call(office: Offic
 
 
 def test_nobody_cheats(office: Office) -> None:
-    """Own approval, somebody else's reveal, before the grant, twice, and late: each refused by its own sentence."""
-    own = office.ask("admin")["name"]
-    assert office.code("admin", "approve", own) == "failed_precondition"
-    asked = office.ask("asker")["name"]
-    assert office.code("asker", "approve", asked) == "permission_denied"
-    assert office.code("asker", "deny", asked, "--reason", "x") == "permission_denied"
-    assert office.code("asker", "reveal", asked) == "failed_precondition"
-    assert office.code("admin", "approve", asked) == "ok"
-    assert office.code("admin", "reveal", asked) == "failed_precondition"
-    assert office.code("colleague", "reveal", asked) == "not_found"
-    assert office.code("asker", "reveal", asked) == "ok"
-    assert office.code("asker", "reveal", asked) == "failed_precondition"
-    late = office.ask("asker")["name"]
-    assert office.code("admin", "approve", late) == "ok"
+    """Own approval, somebody else's reveal, before the grant, twice, and late: each is refused."""
+    approve, deny, reveal = "ApproveKeyRequest", "DenyKeyRequest", "RevealKey"
+    own = office.ask("admin")
+    assert office.code("admin", approve, own) == "failed_precondition"
+    asked = office.ask("asker")
+    assert office.code("asker", approve, asked) == "permission_denied"
+    assert office.code("asker", deny, asked, reason="x") == "permission_denied"
+    assert office.code("asker", reveal, asked) == "failed_precondition"
+    assert office.code("admin", approve, asked) == "ok"
+    assert office.code("admin", reveal, asked) == "failed_precondition"
+    assert office.code("colleague", reveal, asked) == "not_found"
+    assert office.code("asker", reveal, asked) == "ok"
+    assert office.code("asker", reveal, asked) == "failed_precondition"
+    late = office.ask("asker")
+    assert office.code("admin", approve, late) == "ok"
     office.let_it_lapse(late)
-    assert office.code("asker", "reveal", late) == "failed_precondition"
-    denied = office.ask("asker")["name"]
-    assert office.code("admin", "deny", denied, "--reason", "Use the team's") == "ok"
-    assert office.code("asker", "reveal", denied) == "failed_precondition"
+    assert office.code("asker", reveal, late) == "failed_precondition"
+    denied = office.ask("asker")
+    assert office.code("admin", deny, denied, reason="Use the team's") == "ok"
+    assert office.code("asker", reveal, denied) == "failed_precondition"
 
 
-def test_of_two_reveals_at_once_one_gets_the_secret(office: Office) -> None:
-    """Two processes, one winner."""
-    asked = office.ask("asker")["name"]
-    assert office.code("admin", "approve", asked) == "ok"
-    with ThreadPoolExecutor(2) as pool:
-        codes = list(pool.map(lambda _: office.code("asker", "reveal", asked), range(2)))
-    assert sorted(codes) == ["failed_precondition", "ok"]
+def test_of_reveals_at_once_one_gets_the_secret(office: Office) -> None:
+    """Over connections of their own."""
+    asked = office.ask("asker")
+    assert office.code("admin", "ApproveKeyRequest", asked) == "ok"
+    with ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(lambda _: office.code("asker", "RevealKey", asked), range(4)))
+    assert sorted(codes) == [*["failed_precondition"] * 3, "ok"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -85,3 +86,42 @@ def test_a_key_lives_from_creation_to_revocation(node: Node) -> None:
     assert [_use(node, node.api_key), keys("show", key_id)["state"]] == ["ok", "KEY_STATE_REVOKED"]
     for secret in (old, new):
         assert secret not in node.text
+
+
+def test_a_leaked_key_is_rotated_at_once_and_its_trail_told(node: Node, tmp_path: Path) -> None:
+    """The old secret stops, the new one works, and what was done is listed with what is left to do."""
+
+    def keys(*words: str) -> Any:
+        return documents(node.data_dir, "keys", *words)
+
+    created, old = create_key(node.data_dir, "Nightly reports")
+    rotated = keys("rotate", created["name"], "--overlap", "24h")
+    assert [_use(node, secret) for secret in (old, rotated["secret"])] == ["ok", "ok"]
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "settings.py").write_text(f'KEY = "{old}"\n')
+    scan = ("--data-dir", str(node.data_dir), "keys", "scan", str(tmp_path / "source"))
+    found = tokendance(*scan)
+    assert (found.returncode, "works" in found.stdout, old in found.stdout) == (1, True, False)
+    told = keys("leaked", created["name"].rpartition("/")[2])
+    codes = [_use(node, secret) for secret in (old, rotated["secret"], told["secret"])]
+    assert codes == ["key_expired", "key_expired", "ok"]
+    assert [event["action"] for event in told["events"]] == ["key.rotate", "key.rotate"]
+    assert any("keys scan" in sentence for sentence in told["to_do"])
+    assert tokendance(*scan).returncode == 0
+    keys("revoke", created["name"])
+    again = tokendance("--data-dir", str(node.data_dir), "keys", "leaked", created["name"])
+    assert (again.returncode, "nothing to rotate" in again.stderr) == (0, True)
+    assert "What is left to do:" in again.stdout
+
+
+def test_a_used_key_says_when(node: Node) -> None:
+    """To the minute, some seconds after the use, and after a stop at the latest."""
+    created, secret = create_key(node.data_dir, "Reports")
+    assert "last_used_time" not in documents(node.data_dir, "keys", "show", created["name"])
+    assert _use(node, secret) == "ok"
+    assert [process.stop() for process in node.processes] == [0]
+    with sqlite3.connect(node.data_dir / "gateway.db") as database:
+        query = "SELECT last_used_time FROM keys WHERE id = ?"
+        (used,) = database.execute(query, (created["name"].rpartition("/")[2],)).fetchone()
+    database.close()
+    assert used.endswith(":00.000000")

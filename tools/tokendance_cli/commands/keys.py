@@ -23,6 +23,8 @@ from tokendance_cli.commands.key_requests import (
     request_key,
     reveal_key,
 )
+from tokendance_cli.commands.key_scan import scan_files
+from tokendance_cli.commands.leaked_key import leaked_key
 from tokendance_cli.failures import USAGE, CommandError, show_request_id
 from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_rows
 
@@ -131,7 +133,7 @@ def list_keys(
         print_json([document(key) for key in keys])
         return
     print_rows(
-        ["key", "state", "secret", "purpose", "owner", "team", "rotation due", "last used"],
+        ["key", "state", "secret", "purpose", "owner", "team", "rotated by", "rotation due", "last used"],
         [
             [
                 last_part(key.name),
@@ -140,6 +142,7 @@ def list_keys(
                 key.purpose,
                 last_part(key.owner),
                 last_part(key.team),
+                last_part(key.rotation.responsible),
                 moment(key, "rotation.due_time")[:10],
                 moment(key, "last_used_time") or "never",
             ]
@@ -175,3 +178,5 @@ app.command("requests")(list_requests)
 app.command("approve")(approve_request)
 app.command("deny")(deny_request)
 app.command("reveal")(reveal_key)
+app.command("scan")(scan_files)
+app.command("leaked")(leaked_key)
