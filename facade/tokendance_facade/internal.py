@@ -48,7 +48,8 @@ class InternalSite:
         self._ready = ready
         self._why_not = why_not
         self._stopping = False
-        self._listener = Listener(address, config or FacadeConfig(), self._handle, self._refuse)
+        settings = config or FacadeConfig()
+        self._listener = Listener(address, settings, self._handle, self._refuse, tls=settings.internal_tls)
         self._routes = RouteTable(
             Route("GET", path, _SURFACE, handler)
             for path, handler in (

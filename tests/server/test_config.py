@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tokendance_server.config import ServerConfig
 
 
-def _mistake(**settings: str) -> str:
+def _mistake(**settings: object) -> str:
     with pytest.raises(ValidationError) as caught:
         ServerConfig.model_validate(settings)
     assert "hunter2" not in str(caught.value)
@@ -69,3 +69,24 @@ def test_what_is_no_url_of_redis_is_told(url: str) -> None:
 def test_a_pepper_is_a_reference(pepper: str) -> None:
     """Never the pepper itself, and no variable of anything else."""
     assert "never the pepper itself" in _mistake(pepper=pepper)
+
+
+TLS = {"certificate": "c.pem", "key": "c.key", "client_ca": "ca.pem"}
+BILLING = {"certificate_name": "billing.example", "name": "billing"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tls": TLS | {"client_ca": None, "services": [BILLING]}}, "services need client_ca"),
+        ({"tls": TLS | {"services": [BILLING, BILLING | {"name": "other"}]}}, "two of them have one certificate_name"),
+        ({"tls": TLS | {"services": [BILLING | {"certificate_name": "*.example"}]}}, "String should match"),
+        ({"tls": TLS | {"services": [BILLING | {"organization": "acme"}]}}, "organizations/org_"),
+        ({"tls": TLS, "grpc": ""}, "needs grpc"),
+        ({"grpc_public_tls": {"certificate": "c.pem", "key": "c.key"}}, "needs grpc_public"),
+        ({"grpc_public": "50053"}, "host:port"),
+    ],
+)
+def test_doors_that_make_no_sense_are_refused(settings: dict[str, object], said: str) -> None:
+    """A pattern of names would let every machine of a domain be the service."""
+    assert said in _mistake(**settings)

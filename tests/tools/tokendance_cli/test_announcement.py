@@ -53,5 +53,16 @@ def test_open_addresses_are_warned_of() -> None:
     """Loopback and sockets are silent; everything else is told once each."""
     assert open_addresses("http://127.0.0.1:8080", "http://[::1]:8081", "localhost:50051") == []
     assert open_addresses("unix:///run/a.sock", "", "unix:/run/b.sock") == []
-    warnings = open_addresses("http://0.0.0.0:8080", "http://10.0.0.1:8081", "[::]:50051")
-    assert [warning.split(" listens on ")[0] for warning in warnings] == ["REST", "The internal listener", "gRPC"]
+    warnings = open_addresses("http://0.0.0.0:8080", "http://10.0.0.1:8081", "[::]:50051", "0.0.0.0:50053")
+    assert [warning.split(" listens on ")[0] for warning in warnings] == [
+        "REST",
+        "The internal listener",
+        "gRPC",
+        "gRPC for callers outside",
+    ]
+    for warning, table in zip(
+        warnings, ("facade.tls", "facade.internal_tls", "server.tls", "server.grpc_public_tls"), strict=True
+    ):
+        assert f"[{table}]" in warning
+        assert "can be read on the way" in warning
+    assert open_addresses("https://0.0.0.0:8080", "https://10.0.0.1:8081", "") == []
