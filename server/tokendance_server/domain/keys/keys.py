@@ -23,7 +23,15 @@ from tokendance_server.domain.keys.key import (
     Rotation,
     is_seen_by,
 )
-from tokendance_server.domain.keys.rules import NOBODY, DraftIds, check_draft, fingerprint, invalid, missing
+from tokendance_server.domain.keys.rules import (
+    NOBODY,
+    DraftIds,
+    check_draft,
+    check_printable,
+    fingerprint,
+    invalid,
+    missing,
+)
 from tokendance_server.domain.keys.secrets import PepperRing, mint
 from tokendance_server.domain.keys.store import KeyStore, StoppedMemberError
 from tokendance_server.domain.names import (
@@ -95,6 +103,7 @@ class Keys:
         await self._require_organization(caller, organization_id)
         if not changes_all(caller, organization_id):
             raise _no_such_organization()
+        check_printable(request_id, "request_id")
         now = self._clock.now()
         ids = check_draft(draft, organization_id, now)
         await require_known(self._organizations, organization_id, ids)

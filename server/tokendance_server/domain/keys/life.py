@@ -16,7 +16,7 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.domain.keys.key import Key, KeyDraft, KeySecret, KeyState, Rotation
 from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known, stopped
-from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, draft_of, invalid
+from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, check_printable, draft_of, invalid
 from tokendance_server.domain.keys.secrets import PepperRing, mint
 from tokendance_server.domain.keys.store import KeyStore, RotationMark, StoppedMemberError
 from tokendance_server.domain.names import child_name
@@ -129,6 +129,7 @@ class KeyLife:
         """
         if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
             raise invalid("overlap", "must be from 0 seconds to 30 days")
+        check_printable(request_id, "request_id")
         key = await self._get(caller, name)
         fingerprint = hashlib.sha256(json.dumps([key.id, overlap_s, etag]).encode()).digest()
         if request_id and (earlier := await self._store.rotation_of(key.organization_id, request_id)):
@@ -160,6 +161,8 @@ class KeyLife:
         return await self._take(_Deed(caller, origin, "key.resume"), name, _RESUME)
 
     async def _take(self, deed: _Deed, name: str, step: _Step) -> Key:
+        check_printable(deed.reason, "reason")
+
         async def change(key: Key) -> Key:
             if key.state is step.to:
                 return key

@@ -29,7 +29,15 @@ from tokendance_server.domain.keys.request_rules import (
     too_many_waiting,
 )
 from tokendance_server.domain.keys.request_store import KeyRequestStore, RequestDesk
-from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, check_text, fingerprint, invalid
+from tokendance_server.domain.keys.rules import (
+    DAY_S,
+    DraftIds,
+    check_draft,
+    check_printable,
+    check_text,
+    fingerprint,
+    invalid,
+)
 from tokendance_server.domain.keys.secrets import PepperRing, mint
 from tokendance_server.domain.names import ANY_ORGANIZATION, child_of, organization_of, policy_name
 from tokendance_server.domain.page_tokens import PageTokens
@@ -107,6 +115,7 @@ class KeyRequests:
         organization_id = organization_of(parent, "parent")
         if not in_scope(caller, organization_id):
             raise no_such_organization()
+        check_printable(request_id, "request_id")
         requester_id = self_id(caller, organization_id)
         draft = draft if draft.owner else replace(draft, owner=caller.name)
         now = self._clock.now()

@@ -112,7 +112,12 @@ def check_text(value: str, param: str, most: int, meaning: str) -> None:
     _require(value, param, meaning)
     if len(value) > most:
         raise invalid(param, f"must have at most {most} characters")
-    if not is_printable(value):
+    check_printable(value, param)
+
+
+def check_printable(text: str, param: str) -> None:
+    """Raise invalid_request for control characters in a text that may be empty, such as a reason or a request id."""
+    if not is_printable(text):
         raise invalid(param, "must not hold control characters")
 
 
