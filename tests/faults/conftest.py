@@ -11,6 +11,8 @@ from tests.faults.probes import Probe
 
 MODELS = ["sim", "sim-echo", "sim:tokens=400:rate=20", "sim:tokens=3000", "fault:huge-body:mb=3"]
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
+# What a node takes where nobody says another limit.
+BODY_LIMIT_BYTES = 32 * 1024 * 1024
 
 IMPATIENT = {
     "FACADE__HEAD_TIMEOUT_S": "1",
@@ -40,6 +42,18 @@ def node(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         exits = {process.name: process.stop() for process in started.processes}
         assert set(exits.values()) == {0}, f"{exits}\n{started.text[-8000:]}"
         assert [line for line in started.text.splitlines() if "Traceback" in line] == []
+        assert '"level":"error"' not in started.text
+
+
+@pytest.fixture(scope="session")
+def roomy(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with the limits of bodies and messages that it has where nobody says others."""
+    settings = {name: value for name, value in IMPATIENT.items() if "BYTES" not in name}
+    settings |= {"FACADE__MAX_BODY_BYTES": str(BODY_LIMIT_BYTES), "FACADE__BODY_TIMEOUT_S": "30"}
+    with running("one", tmp_path_factory.mktemp("roomy"), upstream.base_url, MODELS, settings=settings) as started:
+        Probe(started).warm_up()
+        yield started
+        assert "Traceback" not in started.text, started.text[-8000:]
         assert '"level":"error"' not in started.text
 
 

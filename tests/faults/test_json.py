@@ -80,7 +80,8 @@ BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "as many unknown fields as are served": (
         with_field(b",".join(b'"f%d":1' % number for number in range(256))), 200, "", None
     ),
-    "twenty thousand messages": (chat(messages=MESSAGES * 20_000), 200, "", None),
+    "ten thousand messages": (chat(messages=MESSAGES * 10_000), 200, "", None),
+    "ten thousand and one messages": (chat(messages=MESSAGES * 10_001), 400, "invalid_request", "messages"),
     "ten thousand tools": (
         chat(tools=[{"type": "function", "function": {"name": f"t{number}"}} for number in range(10_000)]),
         400, "invalid_request", "tools"

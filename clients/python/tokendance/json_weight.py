@@ -7,7 +7,7 @@ nothing, so that a long prompt, a picture in base64 or JSON pasted into a prompt
 from __future__ import annotations
 
 MAX_WEIGHT = 500_000
-"""The most that is parsed: half a million numbers, or 40,000 messages of one short text each."""
+"""The most that is parsed: half a million numbers, or 40,000 objects of two short texts each."""
 
 NEVER_HEAVY_BYTES = MAX_WEIGHT // 2
 """No text of so few bytes is heavy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,9 +13,11 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.json_weight import MAX_WEIGHT, Weight, most
 
-MOST_FIELDS = 250_000
-"""The most fields that one message may have, inner ones and single numbers of packed lists included."""
-NEVER_HEAVY_BYTES = MOST_FIELDS
+MOST_FIELDS = 100_000
+"""The most fields that one message may have, inner ones included: 10,000 turns of one short text have 50,000."""
+MOST_NUMBER_BYTES = 4 * 1024 * 1024
+"""The most bytes of packed lists of numbers, each of which takes up to eight times as much in memory."""
+NEVER_HEAVY_BYTES = 250_000
 """A message of so few bytes is read unseen: it cannot take more than some twenty megabytes."""
 
 # Weighed at once, so that what is far too heavy is not weighed to its end.
@@ -64,26 +67,32 @@ def too_heavy() -> GatewayError:
 
 
 class _Walk:
-    """One message on its way. `_left` is how many fields it may still have."""
+    """One message on its way, in the order in which it will be read. `_left` is how many fields it may still have."""
 
     def __init__(self, data: bytes, table: _Table) -> None:
         self._data = data
-        self._waiting = [(table, 0, len(data))]
+        self._table = table
         self._texts: list[tuple[int, int]] = []
         self._left = MOST_FIELDS
+        self._number_bytes = 0
 
     def is_heavy(self) -> bool:
         """Walk over all of it, and weigh the JSON that was met."""
-        while self._waiting and self._left >= 0:
-            try:
-                self._count(*self._waiting.pop())
-            except IndexError:  # cut short: whoever reads it stops there too
-                continue
-        return self._left < 0 or self._is_json_heavy()
+        # Cut short or malformed, it ends there: so will whoever reads it.
+        with suppress(IndexError):
+            self._count(self._table, 0, len(self._data))
+        return self._left < 0 or self._number_bytes > MOST_NUMBER_BYTES or self._is_json_heavy()
 
     def _count(self, table: _Table, at: int, end: int) -> None:
+        """Count the fields of one message and of those inside it. Raises IndexError where it is malformed."""
         data = self._data
-        while at < end and self._left >= 0:
+        outer: list[tuple[_Table, int]] = []
+        while self._left >= 0:
+            if at >= end:
+                if not outer:
+                    return
+                table, end = outer.pop()
+                continue
             self._left -= 1
             tag = data[at]
             at += 1
@@ -97,24 +106,22 @@ class _Walk:
                     size, at = _varint(data, at - 1)
                 stop = at + size
                 if stop > end:
-                    break
+                    raise IndexError
                 inner = table.get(tag >> 3)
-                if inner is not None and size:
-                    self._look_inside(inner, at, stop)
+                if isinstance(inner, dict):
+                    outer.append((table, end))
+                    table, end = inner, stop
+                    continue
+                if inner is _Kind.NUMBERS:
+                    self._number_bytes += size
+                elif inner is _Kind.JSON:
+                    self._texts.append((at, stop))
                 at = stop
             elif wire == 0:
                 _, at = _varint(data, at)
             elif wire in (1, 5):
                 at += 8 if wire == 1 else 4
             # Groups have no length: what is inside them is counted as if it stood beside them.
-
-    def _look_inside(self, inner: _Table | _Kind, at: int, stop: int) -> None:
-        if inner is _Kind.NUMBERS:
-            self._left -= stop - at
-        elif inner is _Kind.JSON:
-            self._texts.append((at, stop))
-        elif isinstance(inner, dict):
-            self._waiting.append((inner, at, stop))
 
     def _is_json_heavy(self) -> bool:
         texts = [self._data[at:stop] for at, stop in self._texts]

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2 as completions
-from tokendance_server.services.wire_weight import MOST_FIELDS, NEVER_HEAVY_BYTES, WireWeight
+from tokendance_server.services.wire_weight import MOST_FIELDS, MOST_NUMBER_BYTES, NEVER_HEAVY_BYTES, WireWeight
 
 WEIGHT = WireWeight(completions.CreateCompletionRequest)
 COUNT = MOST_FIELDS + 1
@@ -36,7 +36,7 @@ HEAVY = {
     "parts of a result": inside(b"\x12\x00" * COUNT, 1, 2, 2, 6),
     "messages with parts": inside(b"\x12\x02\x12\x00" * (COUNT // 2 + 1), 1),
     "labels": inside(b"\x7a\x00" * COUNT, 1),
-    "numbers in one list": inside(b"\x01" * COUNT, 1, 12),
+    "numbers in one list": inside(b"\x01" * (MOST_NUMBER_BYTES + 1), 1, 12),
     "ends of answers": inside(b"\x3a\x00" * COUNT, 1, 9),
     "unknown fields": b"\xf8\x7f\x00" * COUNT,
     "unknown groups": b"\xfb\x7f\xfc\x7f" * COUNT,
@@ -45,7 +45,6 @@ HEAVY = {
     "names in many schemas": inside(inside(b"{" + b'"a":1,' * 2_000, 3, 4) * 100, 1),
     "names in the fields of a part": inside(b"{" + b'"a":1,' * 200_000, 1, 2, 2, 15),
     "messages, and then nonsense": inside(b"\x12\x00" * COUNT, 1) + b"\x12\xff",
-    "messages behind a number without an end": inside(b"\x08" + b"\xff" * 20, 1, 2) + inside(b"\x12\x00" * COUNT, 1),
 }
 
 
@@ -65,12 +64,14 @@ def said(*texts: str) -> Message:
 
 LIGHT = {
     "a long prompt": said("Hello, \x12\x00" * 3_000_000).SerializeToString(),
-    "forty thousand messages": said(*["Hello"] * 40_000).SerializeToString(),
+    "twenty thousand messages": said(*["Hello"] * 20_000).SerializeToString(),
+    "three hundred thousand tokens": inside(b"\xff\xff\x03" * 3_000, 1, 3, 1) * 100,
     "a picture": inside(b"\x12\x00" * 5_000_000, 1, 2, 2, 2, 2),
     "one long unknown field": inside(b"\x12\x00" * 5_000_000, 1000),
     "JSON inside a text of a schema": inside(b'{"a":"' + b'{\\"a\\":1},' * 200_000 + b'"}', 1, 3, 4),
     "commas in a description": inside(b"well, " * 600_000, 1, 3, 3),
     "a length that lies": b"\x0a\xff\xff\xff\xff\x07" + b"\x12\x00" * COUNT,
+    "messages behind a number without an end": inside(b"\x08" + b"\xff" * 20, 1, 2) + inside(b"\x12\x00" * COUNT, 1),
     "few bytes": b"\x12\x00" * (NEVER_HEAVY_BYTES // 2),
     "nothing": b"",
 }

@@ -10,7 +10,7 @@ from tokendance_facade.dialects import checks
 from tokendance_facade.dialects.chat.parts import add_content, decode_tool_call
 from tokendance_facade.dialects.documents import Document, dump_extra, unknown_fields
 
-MAX_MESSAGES = 100_000
+MAX_MESSAGES = 10_000
 
 _PLAIN = frozenset({"role", "content", "name"})
 _ASSISTANT = _PLAIN | {
