@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl
 
+from tokendance.credentials import CredentialKind, is_stray, misplaced, recognise, stray_in_cookies
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
@@ -13,7 +13,9 @@ from tokendance.gateway.v1.errors_pb2 import ErrorReason
 MAX_CREDENTIAL = 4096
 
 _QUERY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token", "token"})
-_KEY_MARKS = ("tdk_", "sk-")
+_KEY_HEADERS = ("x-api-key", "api-key")
+# As the server's own bound on tokens.
+_MAX_TOKEN = 8192
 
 
 class Headers(Protocol):
@@ -42,21 +44,20 @@ def read_credential(headers: Headers, query: str) -> str:
     return found
 
 
-def find_credential(headers: Headers, query: str) -> str | None:
+def find_credential(headers: Headers, query: str, *, people: bool = False) -> str | None:
     """Return the credential without its scheme, as `read_credential` does, or None where there is none.
 
-    Raises invalid_api_key, credentials_conflict, and credential_misplaced for one in the query string or in a cookie.
+    Where `people` sign in it is an access token, which may have 8,192 characters.
+    Raises invalid_api_key (invalid_id_token for people), credentials_conflict, and credential_misplaced for one in the
+    query string or in a cookie.
     """
-    if query:
-        _refuse_query(query)
-    if "Cookie" in headers:
-        _refuse_cookie(headers.getall("Cookie", []))
+    _refuse_strays(headers, query)
     found = headers.get("Authorization")
     if found is not None:
         if len(headers.getall("Authorization", [])) > 1:
             raise _error(errors_pb2.ERROR_REASON_CREDENTIALS_CONFLICT, "Send the Authorization header once.")
-        found = _bearer(found)
-    for name in ("x-api-key", "api-key"):
+        found = _bearer(found, people=people)
+    for name in _KEY_HEADERS:
         if name in headers:
             for value in headers.getall(name, []):
                 if found is not None and value.strip() != found:
@@ -67,42 +68,62 @@ def find_credential(headers: Headers, query: str) -> str | None:
                 found = value.strip()
     if not found:
         return None
-    if len(found) > MAX_CREDENTIAL or not found.isascii() or not found.isprintable() or " " in found:
+    longest = _MAX_TOKEN if people else MAX_CREDENTIAL
+    if len(found) > longest or not found.isascii() or not found.isprintable() or " " in found:
+        what = "an access token of TokenDance ID" if people else "a TokenDance API key (tdk_…)"
         raise _error(
-            errors_pb2.ERROR_REASON_INVALID_API_KEY, "The credential is too long or holds characters that no key has."
+            _invalid(people=people),
+            f"The credential is too long or holds characters that none has; send {what}, copied whole.",
         )
     return found
 
 
-def api_key_in(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request carries something that looks like an API key of the gateway."""
-    if "x-api-key" in headers or "api-key" in headers:
-        return True
-    return any(mark in headers.get("Authorization", "") for mark in _KEY_MARKS)
+def refuse_keys(headers: Headers, query: str) -> None:
+    """Refuse what has no meaning where people and operators' machines come; other credentials pass.
+
+    Raises api_key_not_accepted, provider_key_not_accepted, hub_session_not_accepted, and credential_misplaced.
+    """
+    _refuse_strays(headers, query)
+    keys = [value.strip() for name in _KEY_HEADERS for value in headers.getall(name, [])]
+    values = [_after_scheme(value) for value in headers.getall("Authorization", [])]
+    for value in (*keys, *values):
+        if recognise(value) in (CredentialKind.PROVIDER_KEY, CredentialKind.HUB_SESSION):
+            raise misplaced(value, people=True)
+    if keys or any(recognise(value) is CredentialKind.API_KEY for value in values):
+        raise _error(
+            errors_pb2.ERROR_REASON_API_KEY_NOT_ACCEPTED,
+            "This looks like an API key; it calls models on the public listener and has no meaning here. Send an "
+            "access token of TokenDance ID.",
+        )
 
 
-def _bearer(value: str) -> str:
+def _after_scheme(value: str) -> str:
+    scheme, _, rest = value.strip().partition(" ")
+    return rest.strip() or scheme
+
+
+def _bearer(value: str, *, people: bool) -> str:
     if value[:7].lower() != "bearer ":
         if value.strip().lower() in {"", "bearer"}:
             return ""
-        raise _error(
-            errors_pb2.ERROR_REASON_INVALID_API_KEY,
-            "The Authorization header must read `Bearer tdk_…`, with a TokenDance API key.",
+        what = (
+            "Bearer …`, with an access token of TokenDance ID" if people else "Bearer tdk_…`, with a TokenDance API key"
         )
+        raise _error(_invalid(people=people), f"The Authorization header must read `{what}.")
     return value[7:].strip()
 
 
-def _refuse_query(query: str) -> None:
-    for name, value in parse_qsl(query, max_num_fields=None):
-        if name.lower() in _QUERY_NAMES or value.startswith("tdk_"):
-            raise _misplaced("query string")
+def _refuse_strays(headers: Headers, query: str) -> None:
+    if query:
+        for name, value in parse_qsl(query, max_num_fields=None):
+            if name.lower() in _QUERY_NAMES or is_stray(value):
+                raise _misplaced("query string")
+    if "Cookie" in headers and any(map(stray_in_cookies, headers.getall("Cookie", []))):
+        raise _misplaced("cookie")
 
 
-def _refuse_cookie(cookies: list[str]) -> None:
-    for cookie in cookies:
-        for pair in cookie.split(";"):
-            if pair.partition("=")[2].strip().strip('"').startswith(_KEY_MARKS):
-                raise _misplaced("cookie")
+def _invalid(*, people: bool) -> ErrorReason.ValueType:
+    return errors_pb2.ERROR_REASON_INVALID_ID_TOKEN if people else errors_pb2.ERROR_REASON_INVALID_API_KEY
 
 
 def _misplaced(place: str) -> GatewayError:

@@ -16,7 +16,7 @@ from tokendance.ids import new_id
 from tokendance_facade.admin.bindings import PREFIX
 from tokendance_facade.answers import Answer, Reply
 from tokendance_facade.config import FacadeConfig
-from tokendance_facade.credentials import api_key_in
+from tokendance_facade.credentials import refuse_keys
 from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.listener import Listener
@@ -78,12 +78,7 @@ class InternalSite:
         exchange = Exchange(request, new_id("req"))
         exchange.surface = _SURFACE
         try:
-            if api_key_in(request.headers):
-                raise GatewayError(
-                    errors_pb2.ERROR_REASON_API_KEY_NOT_ACCEPTED,
-                    "This looks like an API key; it calls models on the public listener and has no meaning here.",
-                    origin="caller",
-                )
+            refuse_keys(request.headers, exchange.query)
             if self._admin is not None and exchange.path.startswith(PREFIX):
                 return await self._admin(exchange)
             route = self._routes.find(exchange)

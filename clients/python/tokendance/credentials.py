@@ -40,6 +40,7 @@ _PROVIDERS = (
     ("AKIA", "AWS"),
     ("ABSK", "AWS"),
 )
+_LEAST_PROVIDER_KEY = 20
 _HUB_PREFIXES = ("hub_", "agenthub_")
 _PLACEHOLDER = re.compile(
     r"[$%<{].*|(your|my|the|replace|insert|paste)[-_ ].*|TOKENDANCE_.*|api[-_ ]?key|x{3,}|none|null|undefined|changeme",
@@ -71,6 +72,23 @@ def recognise(credential: str) -> CredentialKind:
     if _PLACEHOLDER.fullmatch(credential):
         return CredentialKind.PLACEHOLDER
     return CredentialKind.UNKNOWN
+
+
+def is_stray(value: str) -> bool:
+    """Tell whether a value that stands where no credential belongs is one: a key of ours or a provider's, or a token.
+
+    Short texts that only begin like a provider's key are none: people look for words.
+    """
+    kind = recognise(value)
+    if kind is CredentialKind.PROVIDER_KEY:
+        return len(value) >= _LEAST_PROVIDER_KEY
+    return kind in (CredentialKind.API_KEY, CredentialKind.ID_TOKEN)
+
+
+def stray_in_cookies(cookies: str) -> bool:
+    """Tell whether a Cookie header carries a key of ours or a provider's; whose session a token is cannot be told."""
+    values = (pair.partition("=")[2].strip().strip('"') for pair in cookies.split(";"))
+    return any(is_stray(value) and recognise(value) is not CredentialKind.ID_TOKEN for value in values)
 
 
 def provider_of(credential: str) -> str:

@@ -68,7 +68,7 @@ class AdminApi:
             return exchange.answer(200, openapi_document())
         binding, values = self._bindings.find(request.method, exchange.path)
         exchange.route = f"{binding.verb} {binding.template}"
-        credential = find_credential(request.headers, exchange.query)
+        credential = find_credential(request.headers, exchange.query, people=True)
         body = await self._bodies.read(request) if request.body_exists else b""
         message = read_request(binding, values, exchange.query, body)
         rpc = self._rpcs[binding.rpc]

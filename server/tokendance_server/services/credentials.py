@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from tokendance.credentials import stray_in_cookies
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance_server.domain.principals import Principal
@@ -17,7 +18,7 @@ FACADE = Principal(kinds=frozenset({access_pb2.CALLER_KIND_FACADE}), name="facad
 """The gateway's own facade, for the RPCs that are its own."""
 
 _BEARER = "bearer "
-# Read by REST only; here they count as a second credential where they differ, and as none by themselves.
+# Read by REST only; here they count as a second credential where they differ.
 _OTHER_PLACES = ("x-api-key", "api-key")
 
 
@@ -44,7 +45,8 @@ class Streams(Protocol):
 def bearer_of(metadata: Metadata) -> str | None:
     """Return the credential of the call, or None where there is none.
 
-    Raises credentials_conflict for two different ones and invalid_api_key for another scheme than Bearer.
+    Raises credentials_conflict for two different ones, invalid_api_key for another scheme than Bearer,
+    credential_misplaced for one in a cookie, and missing_api_key for one that only REST would read.
     """
     found: str | None = None
     others: set[str | bytes] = set()
@@ -52,6 +54,8 @@ def bearer_of(metadata: Metadata) -> str | None:
         if key != "authorization":
             if key in _OTHER_PLACES:
                 others.add(value)
+            elif key == "cookie":
+                _check_cookies(value)
             continue
         text = value if isinstance(value, str) else ""
         if text[:7].lower() != _BEARER or not text[7:].strip():
@@ -64,9 +68,24 @@ def bearer_of(metadata: Metadata) -> str | None:
         if found is not None and found != credential:
             raise _conflict()
         found = credential
-    if found is not None and others - {found}:
+    if others - {found}:
+        if found is None:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_MISSING_API_KEY,
+                "The credential came as x-api-key, which only REST reads; send `authorization: Bearer tdk_…`.",
+                origin="caller",
+            )
         raise _conflict()
     return found
+
+
+def _check_cookies(cookies: str | bytes) -> None:
+    if isinstance(cookies, str) and stray_in_cookies(cookies):
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_CREDENTIAL_MISPLACED,
+            "The credential came in the cookie; send it as `authorization: Bearer …`, and rotate it.",
+            origin="caller",
+        )
 
 
 def _conflict() -> GatewayError:

@@ -17,11 +17,13 @@ GOOD: tuple[Pairs, ...] = (
     (("authorization", f"BEARER {KEY}"),),
     (("authorization", f"Bearer   {KEY} "),),
     (("authorization", f"Bearer {KEY}"), ("authorization", f"bearer {KEY}")),
-    (("x-other", "1"), ("authorization", f"Bearer {KEY}"), ("cookie", "key=tdk_other")),
+    (("x-other", "1"), ("authorization", f"Bearer {KEY}"), ("cookie", "theme=dark; session=eyJh.eyJh.x")),
 )
 BAD: dict[str, tuple[Pairs, str]] = {
     "missing": ((), "missing_api_key"),
     "elsewhere": ((("x-api-key", KEY),), "missing_api_key"),
+    "in a cookie": ((("authorization", f"Bearer {KEY}"), ("cookie", "a=1; key=tdk_other")), "credential_misplaced"),
+    "another's in a cookie": ((("cookie", "key=sk-ant-0123456789abcdef"),), "credential_misplaced"),
     "empty": ((("authorization", ""),), "invalid_api_key"),
     "scheme only": ((("authorization", "Bearer "),), "invalid_api_key"),
     "no scheme": ((("authorization", KEY),), "invalid_api_key"),
