@@ -17,8 +17,8 @@ MOST_FIELDS = 100_000
 """The most fields that one message may have, inner ones included: 10,000 turns of one short text have 50,000."""
 MOST_NUMBER_BYTES = 4 * 1024 * 1024
 """The most bytes of packed lists of numbers, each of which takes up to eight times as much in memory."""
-NEVER_HEAVY_BYTES = 250_000
-"""A message of so few bytes is read unseen: it cannot take more than some twenty megabytes."""
+NEVER_HEAVY_BYTES = 2 * MOST_FIELDS
+"""A message of so few bytes is read unseen: it cannot take more than some ten megabytes."""
 
 # Weighed at once, so that what is far too heavy is not weighed to its end.
 _PIECE_BYTES = 64 * 1024

@@ -34,7 +34,7 @@ HEAVY = {
     "tools": inside(b"\x1a\x00" * COUNT, 1),
     "parts of one message": inside(b"\x12\x00" * COUNT, 1, 2),
     "parts of a result": inside(b"\x12\x00" * COUNT, 1, 2, 2, 6),
-    "messages with parts": inside(b"\x12\x02\x12\x00" * (COUNT // 2 + 1), 1),
+    "messages with parts": inside(b"\x12\x02\x12\x00" * COUNT, 1),
     "labels": inside(b"\x7a\x00" * COUNT, 1),
     "numbers in one list": inside(b"\x01" * (MOST_NUMBER_BYTES + 1), 1, 12),
     "ends of answers": inside(b"\x3a\x00" * COUNT, 1, 9),
@@ -64,7 +64,7 @@ def said(*texts: str) -> Message:
 
 LIGHT = {
     "a long prompt": said("Hello, \x12\x00" * 3_000_000).SerializeToString(),
-    "twenty thousand messages": said(*["Hello"] * 20_000).SerializeToString(),
+    "ten thousand messages": said(*["Hello"] * 10_000).SerializeToString(),
     "three hundred thousand tokens": inside(b"\xff\xff\x03" * 3_000, 1, 3, 1) * 100,
     "a picture": inside(b"\x12\x00" * 5_000_000, 1, 2, 2, 2, 2),
     "one long unknown field": inside(b"\x12\x00" * 5_000_000, 1000),
