@@ -91,7 +91,10 @@ async def test_a_key_changed_behind_the_nodes_back_is_known_after_a_poll(house: 
     assert await house.code_of(secret) == "ok"
     await house.run("UPDATE keys SET state = 'suspended'")
     assert await house.code_of(secret) == "ok"
-    await house.run("INSERT INTO changes SELECT 2, kind, organization_id, name, time FROM changes")
+    newest = "(SELECT max(number) FROM changes)"
+    await house.run(
+        f"INSERT INTO changes SELECT number + 1, kind, organization_id, name, time FROM changes WHERE number = {newest}"
+    )
     await house.governance.watcher.poll()
     assert await house.code_of(secret) == "key_suspended"
 
