@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -124,18 +125,27 @@ class _Walk:
             # Groups have no length: what is inside them is counted as if it stood beside them.
 
     def _is_json_heavy(self) -> bool:
-        texts = [self._data[at:stop] for at, stop in self._texts]
-        if sum(map(most, texts)) <= MAX_WEIGHT:
+        highest = 0
+        for piece in self._pieces():
+            highest += most(piece)
+            if highest > MAX_WEIGHT:
+                break
+        else:
             return False
         left = MAX_WEIGHT
-        for text in texts:
+        for at, stop in self._texts:
             weight = Weight()
-            for start in range(0, len(text), _PIECE_BYTES):
-                weight.add(text[start : start + _PIECE_BYTES])
+            for start in range(at, stop, _PIECE_BYTES):
+                weight.add(self._data[start : min(start + _PIECE_BYTES, stop)])
                 if weight.total > left:
                     return True
             left -= weight.total
         return False
+
+    def _pieces(self) -> Iterator[bytes]:
+        for at, stop in self._texts:
+            for start in range(at, stop, _PIECE_BYTES):
+                yield self._data[start : min(start + _PIECE_BYTES, stop)]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
