@@ -167,7 +167,7 @@ class Key(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the key stops working. Absent: never."""
+        """When the key stops working. Absent: never. While it is pending: until when it can be revealed."""
 
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -913,7 +913,7 @@ class RequestKeyRequest(_message.Message):
     """Makes a repeat harmless: at most 128 characters."""
     @_builtins.property
     def key(self) -> Global___Key:
-        """The key as it is wanted."""
+        """The key as it is wanted. Without an owner it is for the caller."""
 
     def __init__(
         self,

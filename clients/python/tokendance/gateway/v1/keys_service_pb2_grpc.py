@@ -188,7 +188,8 @@ class KeysServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RequestKey(self, request, context):
-        """Asks for a key.
+        """Asks for a key. A policy may grant it at once. Idempotent by `request_id`.
+        Errors include: failed_precondition (no member asks, or too many requests wait), idempotency_conflict.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +204,7 @@ class KeysServiceServicer(object):
 
     def ApproveKeyRequest(self, request, context):
         """Grants a request, changed where the approver says so. The asker reveals the key afterwards.
-        Errors include: failed_precondition, version_conflict.
+        Errors include: failed_precondition (decided before, or the caller's own), version_conflict.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,7 +212,7 @@ class KeysServiceServicer(object):
 
     def DenyKeyRequest(self, request, context):
         """Refuses a request with a reason.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition, version_conflict.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,7 +220,7 @@ class KeysServiceServicer(object):
 
     def RevealKey(self, request, context):
         """Mints and shows the secret of a granted request: to its asker only, once, within the stated time.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition (somebody else's, revealed before, too late, or its key was revoked).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,20 +68,22 @@ class KeysServiceStub:
     CheckKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.CheckKeyRequest, _keys_service_pb2.CheckKeyResponse]
     """Tells whose a secret is and whether it is valid now. Never returns a secret."""
     RequestKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.RequestKeyRequest, _keys_service_pb2.RequestKeyResponse]
-    """Asks for a key."""
+    """Asks for a key. A policy may grant it at once. Idempotent by `request_id`.
+    Errors include: failed_precondition (no member asks, or too many requests wait), idempotency_conflict.
+    """
     ListKeyRequests: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.ListKeyRequestsRequest, _keys_service_pb2.ListKeyRequestsResponse]
     """Lists requests for keys, newest first."""
     ApproveKeyRequest: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.ApproveKeyRequestRequest, _keys_service_pb2.ApproveKeyRequestResponse]
     """Grants a request, changed where the approver says so. The asker reveals the key afterwards.
-    Errors include: failed_precondition, version_conflict.
+    Errors include: failed_precondition (decided before, or the caller's own), version_conflict.
     """
     DenyKeyRequest: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.DenyKeyRequestRequest, _keys_service_pb2.DenyKeyRequestResponse]
     """Refuses a request with a reason.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition, version_conflict.
     """
     RevealKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.RevealKeyRequest, _keys_service_pb2.RevealKeyResponse]
     """Mints and shows the secret of a granted request: to its asker only, once, within the stated time.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition (somebody else's, revealed before, too late, or its key was revoked).
     """
 
 @_typing.type_check_only
@@ -124,20 +126,22 @@ class KeysServiceAsyncStub(KeysServiceStub):
     CheckKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.CheckKeyRequest, _keys_service_pb2.CheckKeyResponse]  # type: ignore[assignment]
     """Tells whose a secret is and whether it is valid now. Never returns a secret."""
     RequestKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.RequestKeyRequest, _keys_service_pb2.RequestKeyResponse]  # type: ignore[assignment]
-    """Asks for a key."""
+    """Asks for a key. A policy may grant it at once. Idempotent by `request_id`.
+    Errors include: failed_precondition (no member asks, or too many requests wait), idempotency_conflict.
+    """
     ListKeyRequests: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.ListKeyRequestsRequest, _keys_service_pb2.ListKeyRequestsResponse]  # type: ignore[assignment]
     """Lists requests for keys, newest first."""
     ApproveKeyRequest: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.ApproveKeyRequestRequest, _keys_service_pb2.ApproveKeyRequestResponse]  # type: ignore[assignment]
     """Grants a request, changed where the approver says so. The asker reveals the key afterwards.
-    Errors include: failed_precondition, version_conflict.
+    Errors include: failed_precondition (decided before, or the caller's own), version_conflict.
     """
     DenyKeyRequest: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.DenyKeyRequestRequest, _keys_service_pb2.DenyKeyRequestResponse]  # type: ignore[assignment]
     """Refuses a request with a reason.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition, version_conflict.
     """
     RevealKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.RevealKeyRequest, _keys_service_pb2.RevealKeyResponse]  # type: ignore[assignment]
     """Mints and shows the secret of a granted request: to its asker only, once, within the stated time.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition (somebody else's, revealed before, too late, or its key was revoked).
     """
 
 class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -237,7 +241,9 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_service_pb2.RequestKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.RequestKeyResponse, _abc.Awaitable[_keys_service_pb2.RequestKeyResponse]]:
-        """Asks for a key."""
+        """Asks for a key. A policy may grant it at once. Idempotent by `request_id`.
+        Errors include: failed_precondition (no member asks, or too many requests wait), idempotency_conflict.
+        """
 
     @_abc_1.abstractmethod
     def ListKeyRequests(
@@ -254,7 +260,7 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.ApproveKeyRequestResponse, _abc.Awaitable[_keys_service_pb2.ApproveKeyRequestResponse]]:
         """Grants a request, changed where the approver says so. The asker reveals the key afterwards.
-        Errors include: failed_precondition, version_conflict.
+        Errors include: failed_precondition (decided before, or the caller's own), version_conflict.
         """
 
     @_abc_1.abstractmethod
@@ -264,7 +270,7 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.DenyKeyRequestResponse, _abc.Awaitable[_keys_service_pb2.DenyKeyRequestResponse]]:
         """Refuses a request with a reason.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition, version_conflict.
         """
 
     @_abc_1.abstractmethod
@@ -274,7 +280,7 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.RevealKeyResponse, _abc.Awaitable[_keys_service_pb2.RevealKeyResponse]]:
         """Mints and shows the secret of a granted request: to its asker only, once, within the stated time.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition (somebody else's, revealed before, too late, or its key was revoked).
         """
 
 def add_KeysServiceServicer_to_server(servicer: KeysServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
