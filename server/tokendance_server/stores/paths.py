@@ -114,6 +114,15 @@ def find_sockets(data_dir: Path) -> Sockets:
     return _elsewhere(data_dir) or _in(data_dir)
 
 
+def find_node_id(data_dir: Path) -> str:
+    """Return what the node of a data directory is called beside others; empty before its first start."""
+    try:
+        node_id = (data_dir / _NODE_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return node_id if _NODE_ID.fullmatch(node_id) else ""
+
+
 def _in(directory: Path) -> Sockets:
     return Sockets(admin=directory / "admin.sock", facade=directory / "facade.sock")
 
@@ -180,14 +189,10 @@ def _lock(path: Path) -> int:
 
 def _read_node_id(path: Path) -> str:
     """Return what this node is called beside others, from its first start on."""
-    file = path / _NODE_FILE
-    try:
-        node_id = file.read_text(encoding="ascii").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        node_id = ""
-    if _NODE_ID.fullmatch(node_id) is None:
+    node_id = find_node_id(path)
+    if not node_id:
         node_id = new_id("node")
-        _write_private(file, node_id.encode())
+        _write_private(path / _NODE_FILE, node_id.encode())
     return node_id
 
 

@@ -84,7 +84,7 @@ def serve(
         bool,
         typer.Option(
             "--check",
-            help="Inspect the configuration instead: print what is on and what is insecure, and change nothing.",
+            help="Inspect the configuration and its stores instead: print what is on and what is insecure.",
             show_default=False,
         ),
     ] = False,
@@ -95,7 +95,8 @@ def serve(
     Flags win over TOKENDANCE_GATEWAY_* variables (such as TOKENDANCE_GATEWAY_SERVER__GRPC), and those over the
     file. The first start makes an organization and an API key, and shows the key once.
 
-    With --check the exit code is 0 where a node would start, insecure or not, and 2 where it would not.
+    With --check database and Redis are asked too, and nothing is changed anywhere. The exit code is 0 where a node
+    would start, insecure or with parts that would not work, and 2 where it would not.
     """
     from tokendance_cli.settings import load_settings
 
@@ -132,7 +133,6 @@ def _show(rows: list[Row], *, as_json: bool) -> None:
             f"The node would not start: {counts['problem']} of {len(rows)} parts have a problem.", exit_code=USAGE
         )
     print(
-        "The settings can be served; what a database or Redis holds is looked at by the start itself. "
-        f"Insecure: {counts['insecure']} of {len(rows)} parts.",
+        f"The node would start. Broken: {counts['broken']}, insecure: {counts['insecure']} of {len(rows)} parts.",
         file=sys.stderr,
     )

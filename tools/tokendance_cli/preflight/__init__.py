@@ -1,6 +1,6 @@
 """A configuration inspected before it is served: what is on, what is insecure, and what would not start.
 
-Nothing is made, changed, locked or sent: not a directory, not a byte of a file, not a packet to another machine.
+Nothing is made, changed or locked: not a directory, not a byte of a file, not a row. Only database and Redis are asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokendance_cli.failures import CommandError
 from tokendance_cli.node import Role
-from tokendance_cli.preflight.data import inspect_counters, inspect_data, inspect_database, inspect_settings
+from tokendance_cli.preflight.data import inspect_data, inspect_settings
 from tokendance_cli.preflight.doors import (
     inspect_cors,
     inspect_listeners,
@@ -19,6 +19,7 @@ from tokendance_cli.preflight.doors import (
     inspect_server,
 )
 from tokendance_cli.preflight.row import Row, State
+from tokendance_cli.preflight.stores import STORES, inspect_stores, inspect_ways
 from tokendance_cli.preflight.upstreams import inspect_egress, inspect_models, inspect_providers
 from tokendance_cli.run_node import loop_factory
 from tokendance_cli.secret_file import check_writable
@@ -33,10 +34,13 @@ def inspect(
     yield _inspect(f"event loop {loop}", lambda: loop_factory(loop))
     if key_file is not None:
         yield _inspect(f"first key in {key_file}", lambda: check_writable(key_file))
+    stored: list[Row] = []
+    kept = None
     if role is not Role.FACADE:
         yield from inspect_data(settings.server)
-        yield inspect_database(settings.server)
-        yield inspect_counters(settings.server)
+        stored, kept = inspect_stores(settings, role)
+        yield from (row for row in stored if row.part in STORES)
+        yield from inspect_ways(settings.server)
     yield from inspect_listeners(settings, role)
     if role is not Role.FACADE:
         yield inspect_reflection(settings.server)
@@ -47,8 +51,9 @@ def inspect(
         yield inspect_cors(settings.facade)
     if role is not Role.FACADE:
         yield inspect_egress(settings, role)
-        yield from inspect_providers(settings, role)
-        yield from inspect_models(settings)
+        yield from inspect_providers(settings, role, kept)
+        yield from inspect_models(settings, kept)
+        yield from (row for row in stored if row.part not in STORES)
 
 
 def _inspect(part: str, check: Callable[[], object]) -> Row:

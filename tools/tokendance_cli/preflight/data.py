@@ -8,9 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from tokendance_cli.announcement import is_local
 from tokendance_cli.preflight.doors import is_running
 from tokendance_cli.preflight.row import Row, State
 from tokendance_server.config import ServerConfig
@@ -20,7 +18,6 @@ from tokendance_server.storage import secrets_dir
 from tokendance_server.stores.paths import DATABASE_FILE, PEPPER_FILE
 
 _URLS = ("database_url", "redis_url")
-_VERIFIED = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def inspect_settings(config: Path | None) -> Row:
@@ -44,30 +41,6 @@ def inspect_data(config: ServerConfig) -> Iterator[Row]:
     path = config.data_dir.absolute()
     yield _directory(path)
     yield _pepper(config, path)
-
-
-def inspect_database(config: ServerConfig) -> Row:
-    """Tell which database keeps keys and catalogue; it is not asked."""
-    if config.database_url is None:
-        return Row("database", State.LIMITED, "SQLite in the data directory, for one node")
-    url = urlsplit(config.database_url.get_secret_value())
-    mode = parse_qs(url.query).get("sslmode", [""])[0]
-    host = url.hostname or ""
-    told = f"PostgreSQL {url.path.removeprefix('/')} on {host or 'a Unix socket'} (not tried)"
-    if host and not is_local(f"//{host}") and mode not in _VERIFIED:
-        return Row("database", State.INSECURE, f"{told}, perhaps without TLS", "add ?sslmode=verify-full to its URL")
-    return Row("database", State.ON, told)
-
-
-def inspect_counters(config: ServerConfig) -> Row:
-    """Tell where counters are kept, and so how many nodes can serve together; Redis is not asked."""
-    if config.redis_url is None:
-        return Row("counters", State.LIMITED, "in this process, for one node")
-    url = urlsplit(config.redis_url.get_secret_value())
-    told = f"Redis on {url.hostname or 'a Unix socket'} (not tried)"
-    if url.scheme == "redis" and not is_local(f"//{url.hostname}"):
-        return Row("counters", State.INSECURE, f"{told}, without TLS", "use rediss://")
-    return Row("counters", State.ON, told)
 
 
 def _directory(path: Path) -> Row:

@@ -15,6 +15,8 @@ class State(StrEnum):
     """Works, for one node or for trying out."""
     INSECURE = "insecure"
     """Works, and others could read, reach or change what they should not."""
+    BROKEN = "broken"
+    """The node would start, and this part of it would not work."""
     PROBLEM = "problem"
     """The node would not start."""
 

@@ -13,6 +13,7 @@ from tokendance_cli.preflight.row import Row, State
 from tokendance_cli.settings import GatewaySettings
 from tokendance_server.catalogue import build_providers
 from tokendance_server.config import ProviderSettings
+from tokendance_server.domain.catalogue.entries import Rows
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.kinds import build_upstream
 from tokendance_server.providers.transport import open_transport
@@ -26,7 +27,7 @@ _MADE_UP = "anybody with a key gets made-up answers"
 
 def inspect_egress(settings: GatewaySettings, role: Role) -> Row:
     """Tell what the node may connect to besides public addresses."""
-    policy = _policy(settings, role)
+    policy = policy_of(settings, role)
     opened = [str(network) for network in policy.allowed_private]
     if policy.allow_loopback:
         opened.insert(0, "loopback")
@@ -43,12 +44,18 @@ def inspect_egress(settings: GatewaySettings, role: Role) -> Row:
     )
 
 
-def inspect_providers(settings: GatewaySettings, role: Role) -> Iterator[Row]:
-    """Yield each provider: whether its address may be reached, and its credential be found."""
+def inspect_providers(settings: GatewaySettings, role: Role, kept: Rows | None) -> Iterator[Row]:
+    """Yield each provider of the settings: whether its address may be reached, and its credential be found.
+
+    `kept` is what the database holds beside them, where that is known.
+    """
     if not settings.providers:
-        yield Row(f"provider {_DEMO}", State.INSECURE, f"built in, unless the database names a provider: {_MADE_UP}")
+        if kept is None or not (kept.providers or kept.models):
+            unless = "" if kept is not None else ", unless the database names a provider"
+            do = "name a provider in the settings, or with `tokendance apply`"
+            yield Row(f"provider {_DEMO}", State.INSECURE, f"built in{unless}: {_MADE_UP}", do)
         return
-    policy = _policy(settings, role)
+    policy = policy_of(settings, role)
     counts = Counter(one.name for one in settings.providers)
     for one in settings.providers:
         part = f"provider {one.name}"
@@ -58,11 +65,14 @@ def inspect_providers(settings: GatewaySettings, role: Role) -> Iterator[Row]:
         yield _provider(part, one, settings, policy)
 
 
-def inspect_models(settings: GatewaySettings) -> Iterator[Row]:
-    """Yield each model: its routes, and what is wrong with its name."""
+def inspect_models(settings: GatewaySettings, kept: Rows | None) -> Iterator[Row]:
+    """Yield each model of the settings: its routes, and what is wrong with its name."""
     if not settings.models:
-        if settings.providers:
-            yield Row("models", State.OFF, "none is configured here")
+        if kept is not None and kept.models:
+            return
+        if settings.providers or (kept is not None and kept.providers):
+            do = "name models in the settings, or with `tokendance apply`"
+            yield Row("models", State.OFF, "none is configured, so no call can be answered", do)
         else:
             yield Row("models", State.ON, "those of the built-in demo")
         return
@@ -80,7 +90,8 @@ def inspect_models(settings: GatewaySettings) -> Iterator[Row]:
             yield Row(part, State.ON, ", ".join(f"{route.provider}/{route.upstream_model}" for route in one.routes))
 
 
-def _policy(settings: GatewaySettings, role: Role) -> EgressPolicy:
+def policy_of(settings: GatewaySettings, role: Role) -> EgressPolicy:
+    """Return what a node of these settings may connect to."""
     return settings.server.egress.policy(loopback_only=is_loopback_only(settings, role))
 
 
@@ -94,7 +105,7 @@ def _provider(part: str, one: ProviderSettings, settings: GatewaySettings, polic
         built = build_providers([one], secrets, policy)[one.name]
         build_upstream(built, open_transport(settings.server.upstream_client, policy))
     except (EgressRefusedError, StartupError, ValueError) as error:
-        return Row(part, State.PROBLEM, str(error))
+        return Row(part, State.PROBLEM, str(error), "correct it in [[providers]]")
     told = f"{one.kind} at {one.base_url}, {f'key from {one.credential}' if one.credential else 'without a key'}"
     file = secrets / one.credential.removeprefix("file:")
     if one.credential.startswith("file:") and (mode := open_to_others(file)):

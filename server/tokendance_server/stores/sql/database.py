@@ -86,13 +86,18 @@ class Database:
         return database
 
     @classmethod
-    async def connect_postgresql(cls, url: str) -> Database:
+    def read_sqlite(cls, file: Path) -> Database:
+        """Open a SQLite file that is there, whatever its schema, only to read it; also while a node runs on it."""
+        return cls(sqlite.make_reader(file), str(file), read_options={}, describe=sqlite.describe)
+
+    @classmethod
+    async def connect_postgresql(cls, url: str, *, read_only: bool = False) -> Database:
         """Connect as `open_postgresql`, whatever the schema: for what looks after it. Raises StartupError."""
         # The driver is loaded only by who needs it: it is a good part of the time to start.
         from tokendance_server.stores.sql import postgresql
 
         database = cls(
-            postgresql.make_engine(url),
+            postgresql.make_engine(url, read_only=read_only),
             postgresql.place_of(url),
             read_options=postgresql.READ_OPTIONS,
             describe=postgresql.describe,

@@ -8,8 +8,7 @@ from sqlalchemy import and_, or_, select
 
 from tokendance_server.domain.organizations import Member, MemberState
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.organizations import member_query
-from tokendance_server.stores.sql.people_rows import read_member
+from tokendance_server.stores.sql.people_rows import member_query, read_member
 from tokendance_server.stores.sql.tables import member_teams, members
 
 # More organizations than anybody is a member of; whoever is, must say which one is meant.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -86,9 +86,7 @@ class NodeLease:
                     (node_leases.c.node_id == self._node_id) | (node_leases.c.expire_time <= _NOW)
                 )
             )
-            for other in await _holders(connection):
-                if not (self._shared and other.shared):
-                    raise self._taken(other)
+            refuse_taken(self._database.place, await _holders(connection), shared=self._shared)
             row: dict[str, Any] = {
                 "node_id": self._node_id,
                 "run_id": self._run_id,
@@ -152,17 +150,20 @@ class NodeLease:
     def _own(self) -> tuple[Any, Any]:
         return node_leases.c.node_id == self._node_id, node_leases.c.run_id == self._run_id
 
-    def _taken(self, other: Holder) -> StartupError:
-        found = f"The database {self._database.place} is served by the node {other.node_id}"
-        seen = f"(seen {other.silent_s:.0f} s ago)"
-        if self._shared:
-            return StartupError(
-                f"{found} {seen}, which has no Redis and counts by itself; restart it with server.redis_url first."
+
+def refuse_taken(place: str, others: Iterable[Holder], *, shared: bool) -> None:
+    """Raise StartupError where one of the other nodes leaves no room for one that is `shared` or not."""
+    for other in others:
+        found = f"The database {place} is served by the node {other.node_id} (seen {other.silent_s:.0f} s ago)"
+        if not shared:
+            raise StartupError(
+                f"{found}, and without Redis one node serves a database; stop that one, "
+                "or give every node the same server.redis_url."
             )
-        return StartupError(
-            f"{found} {seen}, and without Redis one node serves a database; stop that one, "
-            "or give every node the same server.redis_url."
-        )
+        if not other.shared:
+            raise StartupError(
+                f"{found}, which has no Redis and counts by itself; restart it with server.redis_url first."
+            )
 
 
 async def holders(database: Database) -> list[Holder]:

@@ -27,25 +27,33 @@ async def check_peppers(database: Database, checks: Mapping[str, bytes], now: da
     """
     async with database.transaction() as connection:
         await database.lock(connection, "peppers")
-        known = await _known(connection, peppers)
-        written = set(known)
-        if not known:
-            # Keys that are older than this table say by themselves what they were made under.
-            used = (await connection.execute(select(key_secrets.c.pepper_id).distinct())).scalars()
-            known = {pepper_id: checks.get(pepper_id, b"") for pepper_id in used}
-        if known and not _agree(known, checks):
-            raise StartupError(
-                f"The pepper of this node is not the one under which the keys in {database.place} were made, and none "
-                "of them would work; give every node the same one with server.pepper, or restore it from a backup."
-            )
-        for pepper_id, count in (await peppers_in_use(connection, now)).items():
-            if pepper_id not in checks:
-                raise StartupError(
-                    f"{count} secrets in {database.place} were made under the pepper {pepper_id}, which this node has "
-                    "not, and would not work; name it in server.old_peppers until `tokendance secrets status` shows "
-                    "that none is left."
-                )
+        written = await compare_peppers(connection, database.place, checks, now)
         await _write_down(connection, peppers, {one: checks[one] for one in checks.keys() - written}, now)
+
+
+async def compare_peppers(
+    connection: AsyncConnection, place: str, checks: Mapping[str, bytes], now: datetime
+) -> set[str]:
+    """Compare as `check_peppers`, write nothing, and return the ids that the database knows. Raises StartupError."""
+    known = await _known(connection, peppers)
+    written = set(known)
+    if not known:
+        # Keys that are older than this table say by themselves what they were made under.
+        used = (await connection.execute(select(key_secrets.c.pepper_id).distinct())).scalars()
+        known = {pepper_id: checks.get(pepper_id, b"") for pepper_id in used}
+    if known and not _agree(known, checks):
+        raise StartupError(
+            f"The pepper of this node is not the one under which the keys in {place} were made, and none "
+            "of them would work; give every node the same one with server.pepper, or restore it from a backup."
+        )
+    for pepper_id, count in (await peppers_in_use(connection, now)).items():
+        if pepper_id not in checks:
+            raise StartupError(
+                f"{count} secrets in {place} were made under the pepper {pepper_id}, which this node has "
+                "not, and would not work; name it in server.old_peppers until `tokendance secrets status` shows "
+                "that none is left."
+            )
+    return written
 
 
 async def check_ring(database: Database, checks: Mapping[str, bytes], now: datetime) -> None:
@@ -56,16 +64,22 @@ async def check_ring(database: Database, checks: Mapping[str, bytes], now: datet
     """
     async with database.transaction() as connection:
         await database.lock(connection, "ring")
-        known = await _known(connection, ring_keys)
-        if known.keys() & checks.keys() and not _agree(known, checks):
-            raise StartupError(f"A key of this node's ring has the id of another one in {database.place}.")
-        for key_id, count in (await ring_keys_in_use(connection)).items():
-            if key_id not in checks:
-                raise StartupError(
-                    f"{count} credentials of providers in {database.place} are sealed under {key_id}, which is not in "
-                    "this node's ring; name it in server.key_ring, or restore it from a backup."
-                )
-        await _write_down(connection, ring_keys, {one: checks[one] for one in checks.keys() - known.keys()}, now)
+        written = await compare_ring(connection, database.place, checks)
+        await _write_down(connection, ring_keys, {one: checks[one] for one in checks.keys() - written}, now)
+
+
+async def compare_ring(connection: AsyncConnection, place: str, checks: Mapping[str, bytes]) -> set[str]:
+    """Compare as `check_ring`, write nothing, and return the ids that the database knows. Raises StartupError."""
+    known = await _known(connection, ring_keys)
+    if known.keys() & checks.keys() and not _agree(known, checks):
+        raise StartupError(f"A key of this node's ring has the id of another one in {place}.")
+    for key_id, count in (await ring_keys_in_use(connection)).items():
+        if key_id not in checks:
+            raise StartupError(
+                f"{count} credentials of providers in {place} are sealed under {key_id}, which is not in "
+                "this node's ring; name it in server.key_ring, or restore it from a backup."
+            )
+    return set(known)
 
 
 async def peppers_in_use(connection: AsyncConnection, now: datetime) -> dict[str, int]:

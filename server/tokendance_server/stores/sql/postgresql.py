@@ -25,8 +25,8 @@ READ_OPTIONS = {"isolation_level": "AUTOCOMMIT"}
 """Execution options of a connection that reads with one statement and needs no transaction around it."""
 
 
-def make_engine(url: str, *, connect_s: float = CONNECT_S) -> AsyncEngine:
-    """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+def make_engine(url: str, *, connect_s: float = CONNECT_S, read_only: bool = False) -> AsyncEngine:
+    """Return the engine of `postgresql://USER:PASSWORD@HOST:PORT/NAME`; the server holds a `read_only` one to it.
 
     Connecting raises StoreUnavailableError, for want of an answer after `connect_s` seconds.
     """
@@ -41,6 +41,7 @@ def make_engine(url: str, *, connect_s: float = CONNECT_S) -> AsyncEngine:
                     "application_name": "tokendance-gateway",
                     "statement_timeout": f"{_STATEMENT_S}s",
                     "idle_in_transaction_session_timeout": f"{2 * _STATEMENT_S}s",
+                    "default_transaction_read_only": "on" if read_only else "off",
                 },
             )
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:

@@ -39,23 +39,27 @@ def make_engine(file: Path) -> AsyncEngine:
     return engine
 
 
+def make_reader(file: Path) -> AsyncEngine:
+    """Return an engine that only reads a file, also while a node runs on it, and makes no other file beside it."""
+    return create_async_engine(f"sqlite+aiosqlite:///{_read_only(file)}", poolclass=NullPool, hide_parameters=True)
+
+
+def _read_only(file: Path) -> str:
+    # Without a log beside it nobody has it open, and SQLite need make no files of its own to be told of others.
+    used = file.with_name(f"{file.name}-wal").exists()
+    return f"file:{quote(str(file.absolute()))}?{'mode=ro' if used else 'immutable=1'}&uri=true"
+
+
 def peek(file: Path) -> SchemaState:
     """Return the schema of a file without changing it, also while a node runs on it. Raises StartupError."""
     if not file.exists():
         return SchemaState(None, None)
-    engine = create_engine(f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true", poolclass=NullPool)
+    engine = create_engine(f"sqlite:///{_read_only(file)}", poolclass=NullPool)
     try:
         with engine.connect() as connection:
             return read_state(connection)
     except DBAPIError as exc:
         raise StartupError(f"The database {file} cannot be read ({describe(exc)}); restore a backup.") from exc
-
-
-def make_reader(file: Path) -> AsyncEngine:
-    """Return an engine that only reads a file, also while a node runs on it."""
-    return create_async_engine(
-        f"sqlite+aiosqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true", poolclass=NullPool
-    )
 
 
 def describe(error: DBAPIError) -> str:

@@ -225,26 +225,6 @@ def test_models(look: Look) -> None:
     assert rows["model good"].told == "p/u"
 
 
-@pytest.mark.parametrize(
-    ("url", "state"),
-    [
-        (f"postgresql://u:{SECRET}@db.example/gw", State.INSECURE),
-        (f"postgresql://u:{SECRET}@db.example/gw?sslmode=verify-full", State.ON),
-        (f"postgresql://u:{SECRET}@127.0.0.1/gw", State.ON),
-    ],
-)
-def test_a_database_is_named_without_its_password(look: Look, url: str, state: State) -> None:
-    """Not tried, and insecure where the way to it is open."""
-    row = look(f'[server]\ndatabase_url = "{url}"\n')["database"]
-    assert (row.state, "PostgreSQL gw on" in row.told) == (state, True)
-
-
-def test_redis_is_named_without_its_password(look: Look) -> None:
-    """Counters in it serve many nodes; plain to another machine they can be read."""
-    assert look(f'[server]\nredis_url = "redis://:{SECRET}@r.example/0"\n')["counters"].state is State.INSECURE
-    assert look(f'[server]\nredis_url = "rediss://:{SECRET}@r.example/0"\n')["counters"].state is State.ON
-
-
 def test_settings_that_others_read_or_change_are_insecure(look: Look) -> None:
     """Reading matters where a password is in them; writing always."""
     held = f'[server]\ndatabase_url = "postgresql://u:{SECRET}@127.0.0.1/gw"\n'
