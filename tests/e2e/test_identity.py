@@ -87,9 +87,21 @@ def rest_code_of(node: Node, credential: str) -> str:
             return str(error.headers["x-tokendance-error-code"])
 
 
+def admin_rest_code_of(node: Node, credential: str, headers: dict[str, str] | None = None) -> str:
+    """Return the code with which a call of administration over REST ends."""
+    request = urllib.request.Request(f"{node.internal[0]}/admin/v1/caller", headers=headers or {})
+    request.add_header("Authorization", f"Bearer {credential}")
+    try:
+        with urllib.request.urlopen(request, timeout=20):
+            return "ok"
+    except urllib.error.HTTPError as error:
+        with error:
+            return str(error.headers["x-tokendance-error-code"])
+
+
 def test_roles_come_from_groups_and_subjects(provider: IdentityProvider, governed: Node) -> None:
     """An administrator's group opens administration over TCP; a machine's subject has its own role, others none."""
-    assert code_of(governed, provider.token("admin")) == "ok"
+    assert code_of(governed, provider.token("admin")) == admin_rest_code_of(governed, provider.token("admin")) == "ok"
     assert code_of(governed, provider.token("ci"), "CheckKey") == "ok"
     assert code_of(governed, provider.token("ci")) == "permission_denied"
     assert code_of(governed, provider.token("reader")) == "permission_denied"
@@ -168,6 +180,9 @@ def test_the_development_issuer(node: Node) -> None:
     assert code_of(node, token, "CreateCompletion") == rest_code_of(node, token) == "id_token_not_accepted"
     for header in ("x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-proto"):
         assert code_of(node, token, more=((header, "10.0.0.1"),)) == "invalid_id_token"
+    assert admin_rest_code_of(node, token) == "ok"
+    for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Forwarded-Host", "CF-Connecting-IP"):
+        assert admin_rest_code_of(node, token, {header: "10.0.0.1"}) == "invalid_id_token"
     auditor = tokendance("--data-dir", str(node.data_dir), "id", "token", "--role", "auditor").stdout.strip()
     assert code_of(node, auditor, "CheckKey") == "permission_denied"
     wrong = tokendance("--data-dir", str(node.data_dir), "id", "token", "--role", "member")

@@ -28,6 +28,8 @@ ANY_PORT = ["--http", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--grpc", "127
         (Role.ALL, {"facade": {"internal": "[::]:8081"}}, False),
         (Role.ALL, {"server": {"grpc": "192.0.2.1:50051"}}, False),
         (Role.ALL, {"server": {"grpc": "127.example.com:50051"}}, False),
+        (Role.ALL, {"server": {"grpc_public": "127.0.0.1:50053"}}, True),
+        (Role.ALL, {"server": {"grpc_public": "0.0.0.0:50053"}}, False),
         (Role.SERVER, {}, False),
     ],
 )
