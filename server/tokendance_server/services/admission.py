@@ -49,11 +49,6 @@ class Admission:
         self._draining = False
         self._empty: asyncio.Future[None] | None = None
 
-    @property
-    def running(self) -> int:
-        """How many calls run now."""
-        return len(self._calls)
-
     def gate(self, priority: Priority) -> Gate:
         """Return where calls of a priority come in."""
         reserve = max(1, math.ceil(self._limit * _RESERVE_SHARE))
