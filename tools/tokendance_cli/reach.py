@@ -58,7 +58,8 @@ def _explain(cause: object, url: str, silence_s: float) -> Trouble:
             return Trouble(f"TLS fails ({cause.reason or 'no reason given'})", (_CHECK_URL,))
         case TimeoutError():
             return Trouble(
-                f"nothing was heard for {silence_s:g} seconds", (_CHECK_URL, "A firewall may drop the packets.")
+                f"nothing was heard for {silence_s:g} seconds",
+                (_CHECK_URL, "Ask whether a firewall drops the packets."),
             )
         case socket.gaierror():
             return Trouble(

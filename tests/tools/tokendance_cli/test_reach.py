@@ -1,5 +1,6 @@
 """Why an address cannot be reached, with real sockets that behave badly."""
 
+import errno
 import socket
 import ssl
 import threading
@@ -157,6 +158,38 @@ def test_certificates_that_are_not_trusted(
     trouble = _trouble(f"https://{serve(tls)}/v1")
     assert trouble.why.startswith("its certificate is not trusted (")
     assert words in trouble.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "hint"),
+    [
+        (OSError(errno.ENETUNREACH, "x"), "there is no way to it from this network", "and the network."),
+        (OSError(errno.EHOSTUNREACH, "x"), "there is no way to it from this network", "and the network."),
+        (BrokenPipeError(), "the connection was closed without an answer", "write https://"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error", "and the network."),
+    ],
+)
+def test_what_no_socket_here_does(error: OSError, why: str, hint: str) -> None:
+    """Networks without a way, and TLS that fails for a reason of its own."""
+    trouble = explain(error, "https://gateway.example/v1", 5)
+    assert trouble.why == why
+    assert hint in trouble.hints[0]
+
+
+def test_tls_that_fails_otherwise() -> None:
+    """With the library's own reason."""
+    error = ssl.SSLError()
+    error.reason = "TLSV1_ALERT_INTERNAL_ERROR"
+    assert explain(error, "https://gateway.example/v1", 5).why == "TLS fails (TLSV1_ALERT_INTERNAL_ERROR)"
+
+
+def test_a_certificate_of_another_name() -> None:
+    """By X.509's own code, as OpenSSL's words for it change."""
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 62, "Hostname mismatch"
+    trouble = explain(error, "https://gateway.example/v1", 5)
+    assert trouble.why == "its certificate is not trusted (Hostname mismatch)"
+    assert trouble.hints[0].startswith("It was issued for another name")
 
 
 def test_the_proxy_is_named_without_its_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def stream(subject: Subject, model: str, spent: Spent) -> Finding:
         return _failed("streaming", error, subject)
     if not watch.done:
         told = "The stream ended before its end."
-        return _streaming(State.FAILED, told, "A proxy on the way may cut long answers.", request_id=request_id)
+        return _streaming(State.FAILED, told, _CUT, request_id=request_id)
     if watch.was_held_back:
         told = f"The whole stream came at once after {watch.first_s:.1f} s: something on the way may hold it back."
         return _streaming(State.WARNING, told, _HELD_BACK, request_id=request_id)
@@ -116,6 +116,8 @@ def stream(subject: Subject, model: str, spent: Spent) -> Finding:
 
 
 _ALLOW = "Choose a model from `tokendance models list`, or have the key's allowed models changed."
+_CUT = "Look at the proxies on the way: one of them may cut long answers."
+_CHANGED = "Look at the proxies on the way: one of them may change answers."
 _HELD_BACK = "Switch off buffering of answers in the proxy before the gateway (nginx: proxy_buffering off)."
 
 
@@ -178,7 +180,7 @@ def _failed(check: str, error: Exception, subject: Subject) -> Finding:
         told = f"The answer did not come: {trouble.why}."
         return Finding(check, State.FAILED, told, trouble.hints, exit_code=UNREACHABLE)
     told = "The answer is not in the form of TokenDance Gateway."
-    return Finding(check, State.FAILED, told, ("A proxy on the way may change answers.",), exit_code=FAILED)
+    return Finding(check, State.FAILED, told, (_CHANGED,), exit_code=FAILED)
 
 
 def _streaming(state: State, told: str, *do: str, request_id: str | None) -> Finding:

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 
+from tokendance.errors import reason_of_code, spec_of
 from tokendance_cli.announcement import is_local
 from tokendance_cli.checkup.finding import Finding, State, Subject
 from tokendance_cli.failures import UNREACHABLE, USAGE
@@ -69,7 +70,7 @@ def examine_gateway(subject: Subject) -> tuple[Finding, Reached | None]:
         return Finding("gateway", State.OK, told, request_id=reached.request_id), reached
     if reached.is_gateway and reached.code != "not_found":
         told = f"A TokenDance Gateway answers, but cannot serve: {reached.code} (HTTP {reached.status})."
-        return _failed(told, "Try again in a minute.", request_id=reached.request_id), reached
+        return _failed(told, *_remedy(reached.code), request_id=reached.request_id), reached
     return _elsewhere(subject, reached), reached
 
 
@@ -143,6 +144,14 @@ def _elsewhere(subject: Subject, reached: Reached) -> Finding:
         "Check host, port and path in TOKENDANCE_BASE_URL (or --base-url); a proxy on the way may have answered.",
         exit_code=UNREACHABLE,
     )
+
+
+def _remedy(code: str) -> tuple[str, ...]:
+    """Return what the error table says to a code; where a retry is of use, also that."""
+    reason = reason_of_code(code)
+    spec = None if reason is None else spec_of(reason)
+    hints = () if spec is None else (f"Check first: {spec.check_first}",)
+    return (*hints, *(("Try again in a minute.",) if spec is None or spec.retryable else ()))
 
 
 def _is_gateway(url: str, timeout_s: float) -> bool:

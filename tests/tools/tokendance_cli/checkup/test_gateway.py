@@ -78,8 +78,16 @@ def test_a_gateway_that_cannot_serve_is_told_with_its_code(scripted: ScriptedGat
     scripted.script["open"] = refused("service_stopping", 503)
     found = scripted.examine()
     assert "service_stopping (HTTP 503)" in found["gateway"].told
+    assert found["gateway"].do == ("Check first: Retry at once: another node answers.", "Try again in a minute.")
     assert found["gateway"].request_id
     assert (found["clock"].state, found["key"].state) == (State.OK, State.SKIPPED)
+
+
+def test_a_gateway_that_only_its_operator_can_mend_is_not_to_be_tried_again(scripted: ScriptedGateway) -> None:
+    """The advice is that of the error table."""
+    scripted.script["open"] = refused("gateway_misconfigured", 500)
+    (hint,) = scripted.examine()["gateway"].do
+    assert hint.startswith("Check first: Do not retry; tell the operator of the gateway")
 
 
 def test_nothing_listens(scripted: ScriptedGateway) -> None:
