@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokendance.gateway.v1 import models_service_pb2 as pb
+from tokendance_cli.catalogue_file.positions import Path
 from tokendance_cli.catalogue_file.schema import Declared, DeclaredModel, DeclaredProvider
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
     from tokendance import Client
 
-Kind = Literal["provider", "model"]
+Kind = Literal["provider", "model", "organization", "team", "member", "policy"]
 
 _CAPABILITIES = {name: f"MODEL_CAPABILITY_{name.upper()}" for name in (
     "completions", "embeddings", "tools", "structured_output", "reasoning")}  # fmt: skip
 _CAPABILITY_NAMES = {pb.ModelCapability.Value(value): name for name, value in _CAPABILITIES.items()}
 
 # The paths of the update mask, where they are not the names that stand in the file.
-PATHS: dict[Kind, dict[str, str]] = {
+PATHS: dict[str, dict[str, str]] = {
     "provider": {
         "credential": "credential_reference",
         "connect_timeout_s": "connect_timeout",
@@ -47,19 +48,28 @@ PATHS: dict[Kind, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A provider or a model: its fields by the names that they have in a file. `number` is its place in the file."""
+    """One thing that a file may declare: its fields by the names that they have there.
+
+    `path` is its place in the file, `resource` its resource name on the node where that is not made of its name.
+    """
 
     kind: Kind
     name: str
     fields: dict[str, Any]
     etag: str = ""
     read_only: bool = False
-    number: int = 0
+    path: Path = ()
+    resource: str = ""
 
     @property
     def title(self) -> str:
         """Such as `model fast`."""
         return f"{self.kind} {self.name}"
+
+    @property
+    def is_managed(self) -> bool:
+        """Tell whether --prune may delete it: organizations and policies stay, for they hold more than a file says."""
+        return self.kind not in ("organization", "policy")
 
     @property
     def claims(self) -> frozenset[str]:
@@ -151,13 +161,13 @@ def _declared_provider(one: DeclaredProvider, number: int) -> Entry:
     fields = one.model_dump(mode="json", exclude={"name"})
     for name in ("connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s"):
         fields[name] = _plain(round(fields[name] * 1_000_000) / 1_000_000)
-    return Entry("provider", one.name, fields, number=number)
+    return Entry("provider", one.name, fields, path=("providers", number))
 
 
 def _declared_model(one: DeclaredModel, number: int) -> Entry:
     fields = one.model_dump(mode="json", exclude={"name"})
     fields["capabilities"] = list(dict.fromkeys(fields["capabilities"]))
-    return Entry("model", one.name, fields, number=number)
+    return Entry("model", one.name, fields, path=("models", number))
 
 
 def _kept_provider(one: pb.Provider) -> Entry:

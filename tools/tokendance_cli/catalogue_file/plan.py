@@ -46,18 +46,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every change, in order; what only the node has; and what makes it impossible."""
+    """Every change, in order; what only the node has; what makes it impossible; and all that the node has."""
 
     changes: Sequence[Change] = ()
     only_there: Sequence[Entry] = ()
     problems: Sequence[Problem] = field(default=())
+    kept: Sequence[Entry] = field(default=(), compare=False, repr=False)
 
 
 def make_plan(declared: Declared, wanted: Sequence[Entry], kept: Iterable[Entry], *, prune: bool) -> Plan:
     """Return the plan. With `prune`, what the file does not name is deleted; what is read only never is."""
     there = {(one.kind, one.name): one for one in kept}
     named = {(one.kind, one.name) for one in wanted}
-    only_there = [one for key, one in there.items() if key not in named and not one.read_only]
+    only_there = [one for key, one in there.items() if key not in named and one.is_managed and not one.read_only]
     gone = only_there if prune else []
     changes: list[Change] = []
     left = [one for key, one in there.items() if key not in named and one not in gone]
@@ -68,12 +69,13 @@ def make_plan(declared: Declared, wanted: Sequence[Entry], kept: Iterable[Entry]
             changes.append(Change(Action.CREATE, None, one))
         elif before.fields != one.fields:
             if before.read_only:
-                place = declared.document.place_of((f"{one.kind}s", one.number))
+                place = declared.document.place_of(one.path)
                 message = f"{one.title} is named differently in the node's settings file, and can be changed only there"
                 problems.append(Problem(place, message))
-            changes.append(Change(Action.UPDATE, before, dataclasses.replace(one, etag=before.etag)))
+            after = dataclasses.replace(one, etag=before.etag, resource=before.resource)
+            changes.append(Change(Action.UPDATE, before, after))
     changes += [Change(Action.DELETE, one, None) for one in gone]
-    return Plan([*_in_order(changes, there.values())], only_there, sorted(problems))
+    return Plan([*_in_order(changes, there.values())], only_there, sorted(problems), [*there.values()])
 
 
 def _without_provider(
@@ -83,7 +85,7 @@ def _without_provider(
     leaving = {one.name for one in gone if one.kind == "provider"}
     for one in wanted:
         for number, provider in enumerate(one.providers):
-            place = declared.document.place_of(("models", one.number, "routes", number, "provider"))
+            place = declared.document.place_of((*one.path, "routes", number, "provider"))
             if provider not in known:
                 yield Problem(place, f"there is no provider {provider}, neither in the file nor on the node")
             elif provider in leaving:
@@ -96,8 +98,8 @@ def _names_taken(declared: Declared, wanted: Sequence[Entry], left: Sequence[Ent
     for one in wanted:
         if one.kind != "model":
             continue
-        path: Path = ("models", one.number)
-        names = {one.name: (*path, "name")} | {
+        path: Path = one.path
+        names: dict[str, Path] = {one.name: (*path, "name")} | {
             alias: (*path, "aliases", number) for number, alias in enumerate(one.fields.get("aliases", ()))
         }
         for name, where in names.items():
@@ -107,11 +109,17 @@ def _names_taken(declared: Declared, wanted: Sequence[Entry], left: Sequence[Ent
 
 
 def _in_order(changes: Sequence[Change], there: Iterable[Entry]) -> Iterator[Change]:
-    """Yield providers before the models that need them, and the other way round where they go."""
+    """Yield providers before the models that need them, and the other way round where they go.
+
+    Organizations come with what is in them, in the order of the file: teams before those who name them.
+    """
     providers = [one for one in changes if one.entry.kind == "provider"]
     yield from (one for one in providers if one.action is not Action.DELETE)
     yield from _models_in_order([one for one in changes if one.entry.kind == "model"], there)
     yield from (one for one in reversed(providers) if one.action is Action.DELETE)
+    people = [one for one in changes if one.entry.kind not in ("provider", "model")]
+    yield from (one for one in people if one.action is not Action.DELETE)
+    yield from (one for one in reversed(people) if one.action is Action.DELETE)
 
 
 def _models_in_order(changes: list[Change], there: Iterable[Entry]) -> Iterator[Change]:

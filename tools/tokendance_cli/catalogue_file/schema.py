@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from tokendance_cli.catalogue_file.people_schema import DeclaredOrganization
 from tokendance_cli.catalogue_file.positions import Document, Path, Place, Problem, UnreadableError, read_document
 from tokendance_server.config import ModelName, Name, Seconds, Settings
 from tokendance_server.providers.openai.capabilities import check_capabilities
@@ -111,6 +112,7 @@ class GatewayFile(Settings):
 
     providers: tuple[DeclaredProvider, ...] = ()
     models: tuple[DeclaredModel, ...] = ()
+    organizations: tuple[DeclaredOrganization, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,9 @@ def read_file(path: FilePath) -> Declared:
         raise InvalidFileError(file, [exc.problem]) from exc
     problems = [*document.problems, *_clashes(document)]
     if document.value is None:
-        problems.append(Problem(Place(1, 1), "it is empty; write providers and models, also as empty lists: []"))
+        problems.append(
+            Problem(Place(1, 1), "it is empty; write providers, models or organizations, also as empty lists: []")
+        )
     content = GatewayFile()
     try:
         # By way of JSON, because only from there a strict check takes lists for what is kept unchangeable.
@@ -190,14 +194,26 @@ def _subject(path: Path) -> str:
 
 def _meant(path: Path) -> str:
     """Return the keys that are there, the likely one first."""
-    kind: type[Settings] = GatewayFile
-    if path[:1] == ("providers",) and len(path) == 3:
-        kind = DeclaredProvider
-    elif path[:1] == ("models",):
-        kind = DeclaredRoute if "routes" in path[:-1] else DeclaredModel if len(path) == 3 else GatewayFile
-    known = list(kind.model_fields)
+    known = list(_form_at(path[:-1]).model_fields)
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def _form_at(path: Path) -> type[Settings]:
+    """Return what a mapping at a place must look like."""
+    form: type[Settings] = GatewayFile
+    for step in path:
+        field = form.model_fields.get(step) if isinstance(step, str) else None
+        if field is not None:
+            inner = [one for one in _parts_of(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+            form = inner[0] if inner else form
+    return form
+
+
+def _parts_of(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for one in get_args(annotation):
+        yield from _parts_of(one)
 
 
 def _clashes(document: Document) -> Iterator[Problem]:
@@ -212,6 +228,16 @@ def _clashes(document: Document) -> Iterator[Problem]:
         aliases = one.get("aliases")
         for number, alias in enumerate(aliases if isinstance(aliases, list) else ()):
             yield from _claim(models, alias, (*path, "aliases", number), document)
+
+    organizations: dict[str, Path] = {}
+    for path, one in _entries(document, "organizations"):
+        yield from _claim(organizations, one.get("display_name"), (*path, "display_name"), document)
+        for key, name in (("teams", "display_name"), ("members", "email"), ("members", "subject")):
+            taken: dict[str, Path] = {}
+            listed = one.get(key)
+            for number, part in enumerate(listed if isinstance(listed, list) else ()):
+                if isinstance(part, dict) and part.get(name):
+                    yield from _claim(taken, part[name], (*path, key, number, name), document)
 
 
 def _claim(names: dict[str, Path], name: Any, path: Path, document: Document) -> Iterator[Problem]:

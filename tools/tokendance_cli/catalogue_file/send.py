@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
-from tokendance_cli.catalogue_file.entries import PATHS, model_message, provider_message
+from tokendance_cli.catalogue_file.entries import PATHS, Entry, model_message, provider_message
+from tokendance_cli.catalogue_file.people_send import KINDS, Directory, send_person
 from tokendance_cli.catalogue_file.plan import Action, Change
 from tokendance_cli.catalogue_file.positions import Path
 
 if TYPE_CHECKING:
     from tokendance import Client
 
-_PREFIX = re.compile(r"^(provider|model_config(\.model)?)\.")
+_PREFIX = re.compile(r"^(provider|model_config(\.model)?|organization|team|member|policy)\.")
 _STEP = re.compile(r"([a-z_]+)|\[(\d+)\]")
 _NAMES = {path: name for paths in PATHS.values() for name, path in paths.items() if "." not in path}
 _OF_THE_FILE = (errors_pb2.ERROR_REASON_INVALID_REQUEST, errors_pb2.ERROR_REASON_FAILED_PRECONDITION)
@@ -44,7 +45,7 @@ class Failure:
         entry = self.change.after
         if entry is None:
             return ()
-        return (f"{entry.kind}s", entry.number, *_steps(self.error.param or ""))
+        return (*entry.path, *_steps(self.error.param or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,17 @@ def refused_by_node(client: Client, changes: Sequence[Change]) -> Iterator[Failu
             yield Failure(change, error)
 
 
-def send_plan(client: Client, changes: Sequence[Change], tell: Callable[[Change], None]) -> Outcome:
-    """Make the changes in their order up to the first that fails; each one made is told."""
+def send_plan(
+    client: Client, changes: Sequence[Change], tell: Callable[[Change], None], kept: Iterable[Entry] = ()
+) -> Outcome:
+    """Make the changes in their order up to the first that fails; each one made is told. `kept` is what is there."""
+    directory = Directory(kept)
     for number, change in enumerate(changes):
         try:
-            _send(client, change)
+            if change.entry.kind in KINDS:
+                send_person(client, change, directory)
+            else:
+                _send(client, change)
         except GatewayError as error:
             return Outcome(changes[:number], Failure(change, error), changes[number + 1 :])
         tell(change)

@@ -1,4 +1,4 @@
-"""`tokendance apply` and `tokendance diff`: providers and models as a file declares them, on the node that runs."""
+"""`tokendance apply` and `tokendance diff`: what a file declares, on the node that runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 SAME, DIFFERS, INVALID = 0, 1, 2
 
-File = Annotated[Path, typer.Option("--file", "-f", help="The YAML file that declares providers and models.")]
+File = Annotated[
+    Path, typer.Option("--file", "-f", help="The YAML file that declares providers, models and organizations.")
+]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete what the node has and the file does not name.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's data directory.", show_default=False)]
 
@@ -61,7 +63,7 @@ def apply(
     data_dir: DataDir = None,
     form: FormatOption = None,
 ) -> None:
-    """Bring the node to what a file declares: providers and models. A second time there is nothing to change."""
+    """Bring the node to what a file declares: providers, models, organizations. A second time nothing is to change."""
     from tokendance_cli.catalogue_file.send import send_plan
     from tokendance_cli.catalogue_file.show import left_alone, show_plan, summary, told_done
     from tokendance_cli.node_client import admin_client
@@ -82,7 +84,9 @@ def apply(
             return
         if not yes:
             _confirm(summary(plan.changes))
-        outcome = send_plan(client, plan.changes, lambda change: None if json_form else print(told_done(change)))
+        outcome = send_plan(
+            client, plan.changes, lambda change: None if json_form else print(told_done(change)), plan.kept
+        )
     if json_form:
         _print_outcome(plan, outcome)
     if outcome.failure is not None:
@@ -102,17 +106,21 @@ def _read(file: Path) -> Declared:
 
 def _plan(client: Client, declared: Declared, *, prune: bool) -> Plan:
     from tokendance_cli.catalogue_file.entries import declared_entries, kept_entries
+    from tokendance_cli.catalogue_file.people_entries import declared_people, kept_people, team_problems
     from tokendance_cli.catalogue_file.plan import make_plan
     from tokendance_cli.catalogue_file.positions import Problem
     from tokendance_cli.catalogue_file.send import refused_by_node
 
-    plan = make_plan(declared, declared_entries(declared), kept_entries(client), prune=prune)
+    people, unclear = kept_people(client, declared)
+    kept = [*kept_entries(client), *people]
+    plan = make_plan(declared, [*declared_entries(declared), *declared_people(declared)], kept, prune=prune)
+    unclear += team_problems(declared, {(one.kind, one.name): one for one in people})
     refused = [
         Problem(declared.document.place_of(one.path), f"{one.change.entry.title}: {one.error.message}")
         for one in refused_by_node(client, plan.changes)
     ]
-    if plan.problems or refused:
-        lines = [problem.told(declared.file) for problem in sorted({*plan.problems, *refused})]
+    if plan.problems or refused or unclear:
+        lines = [problem.told(declared.file) for problem in sorted({*plan.problems, *refused, *unclear})]
         raise CommandError(f"{declared.file} does not fit this node:", *lines, exit_code=INVALID)
     return plan
 
