@@ -1,0 +1,1 @@
+"""Prices: what a model costs, and what a call is charged."""
