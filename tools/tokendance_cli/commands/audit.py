@@ -1,4 +1,4 @@
-"""`tokendance audit`: the trail of who changed what, read, checked and exported over the running node's own socket."""
+"""`tokendance audit`: the trail of who changed what, read, checked and exported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Read and check the audit trail of the node that runs on --data-dir: every change, by whom, from where.",
+    help="Read and check the audit trail of a node: every change, by whom, from where.",
 )
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's data directory.", show_default=False)]

@@ -1,4 +1,4 @@
-"""`tokendance keys`: the operator's view of API keys, over the running node's own socket."""
+"""`tokendance keys`: the view of API keys of who governs them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tokendance_cli.output import Format, FormatOption, form_of, print_json, pri
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Govern API keys on the node that runs on --data-dir, over its own socket and without further set-up.",
+    help="Govern API keys: on the node that runs on --data-dir, without further set-up, or on that of a context.",
 )
 
 

@@ -1,4 +1,4 @@
-"""`tokendance organizations`, `teams` and `members`: the operator's lists, over the running node's own socket."""
+"""`tokendance organizations`, `teams` and `members`: lists for who governs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from tokendance_cli.output import Format, FormatOption, form_of, print_json, pri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-app = typer.Typer(no_args_is_help=True, help="See the organizations of the node that runs on --data-dir.")
-teams_app = typer.Typer(no_args_is_help=True, help="See the teams of the node that runs on --data-dir.")
-members_app = typer.Typer(no_args_is_help=True, help="See the members of the node that runs on --data-dir.")
+app = typer.Typer(
+    no_args_is_help=True, help="See the organizations of the node that runs on --data-dir, or of that of a context."
+)
+teams_app = typer.Typer(
+    no_args_is_help=True, help="See the teams of the node that runs on --data-dir, or of that of a context."
+)
+members_app = typer.Typer(
+    no_args_is_help=True, help="See the members of the node that runs on --data-dir, or of that of a context."
+)
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The node's data directory.", show_default=False)]
 Of = Annotated[str, typer.Option("--organization", help="Only those of this organization.", show_default=False)]
