@@ -1,5 +1,6 @@
 """Gateway files: what one may say, and everything that is wrong with one, each with its place."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,16 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert content.providers[0].idle_timeout_s == 120
     assert content.models[0].capabilities == ("completions",)
     assert content.models[0].visibility == "internal"
+
+
+def test_what_the_sample_only_shows_can_be_taken(tmp_path: Path) -> None:
+    """The part on organizations, with its marks of a comment taken away."""
+    text = (ROOT / "docs" / "gateway.sample.yaml").read_text()
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        re.sub(r"^# ?( *(?:- |\w+:|# ))", r"\1", text[text.index("# organizations:") :], flags=re.MULTILINE)
+    )
+    declared = read_file(file).content.organizations
+    assert [one.display_name for one in declared] == ["Acme"]
+    assert declared[0].policy is not None
+    assert declared[0].policy.issuance_rules[0].quota_ceiling[0].limit == 100
