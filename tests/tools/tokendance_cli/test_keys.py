@@ -55,6 +55,12 @@ class FakeKeys(keys_service_pb2_grpc.KeysServiceServicer):
             return pb.CreateKeyResponse(key=key, secret="" if again else "tdk_new")
 
     def ListKeys(self, request: pb.ListKeysRequest, context: Any) -> pb.ListKeysResponse:
+        if request.rotation_overdue:
+            key = pb.Key(name="organizations/org_1/keys/key_late", owner="organizations/org_1/members/ann")
+            key.rotation.responsible = "organizations/org_1/members/bob"
+            key.rotation.due_time.FromSeconds(0)
+            key.last_used_time.FromSeconds(60)
+            return pb.ListKeysResponse(keys=[key])
         return pb.ListKeysResponse(keys=self.keys)
 
     def GetKey(self, request: pb.GetKeyRequest, context: Any) -> pb.GetKeyResponse:
@@ -197,6 +203,15 @@ def test_list_and_show(run: Run, node: FakeNode) -> None:
     assert [line.split()[0] for line in lines] == ["KEY", "key_0"]
     assert json.loads(run("keys", "list", "--data-dir", "d", "--format", "json").stdout)[0]["purpose"] == "first"
     assert "organizations/org_1/keys/key_0" in run("keys", "show", "key_0", **variables).stdout
+
+
+def test_overdue_keys_are_listed_with_who_should_have_rotated_them(run: Run, node: FakeNode) -> None:
+    """And since when; and when they were used last."""
+    told = run("--data-dir", "d", "keys", "list", "--overdue")
+    header, line = told.stdout.splitlines()
+    assert header.split()[-3:] == ["ROTATED_BY", "ROTATION_DUE", "LAST_USED"]
+    assert line.split()[0] == "key_late"
+    assert line.split()[-4:] == ["bob", "1970-01-01", "1970-01-01", "00:01:00Z"]
 
 
 def test_no_node_is_exit_code_3(run: Run, tmp_path: Path) -> None:
