@@ -64,9 +64,10 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     for listener in (verifier, streams):
         watcher.subscribe(ChangeKind.KEY, listener)
         watcher.subscribe(ChangeKind.ORGANIZATION, listener)
-    keys = Keys(store, organizations, peppers, clock, verifier.forget)
+    people_store = SqlPeopleStore(database)
+    keys = Keys(store, organizations, peppers, clock, verifier.forget, policy=people_store.policy)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
-    people = build_people(SqlPeopleStore(database), peppers, clock, verifier)
+    people = build_people(people_store, peppers, clock, verifier)
     trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
     requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
     return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests, uses)

@@ -56,7 +56,7 @@ class Office:
         self.verifier = Verifier(stores.keys, peppers, self.clock, lambda: True)
         changed = self.verifier.forget
         self.requests = KeyRequests(stores.requests, peppers, self.clock, changed=changed)
-        self.keys = Keys(stores.keys, organizations, peppers, self.clock, changed)
+        self.keys = Keys(stores.keys, organizations, peppers, self.clock, changed, policy=stores.people.policy)
         self.life = KeyLife(self.keys, stores.keys, organizations, peppers, self.clock, changed=changed)
         self.home = Organization(new_id("org"), "Home", START)
         self.team, self.other_team = (Team(self.home.id, new_id("team"), "T", START) for _ in range(2))
@@ -357,3 +357,32 @@ async def test_a_stale_etag_decides_nothing(office: Office) -> None:
         office.requests.deny(who(office.admin), asked.name, "x", etag='"9"'),
     ):
         assert await _code(deciding) == "version_conflict etag"
+
+
+async def test_no_key_lives_longer_than_the_policy_allows(office: Office) -> None:
+    """Whether it is made, asked for, granted or changed; what is as it was before the policy stays."""
+    old = (await office.keys.create(OPERATOR, office.home.name, office.draft()))[0]
+    asked = await office.ask()
+    day = 86_400
+    await office.set_policy(max_rotation_period_s=30 * day, max_key_lifetime_s=60 * day)
+    good = {"rotation_period_s": 30 * day, "expire_time": START + timedelta(days=60)}
+    for changes, param in (
+        ({**good, "rotation_period_s": 31 * day}, "key.rotation.period"),
+        ({**good, "expire_time": START + timedelta(days=60, seconds=1)}, "key.expire_time"),
+        ({**good, "expire_time": None}, "key.expire_time"),
+    ):
+        wanted = office.draft(**changes)
+        for doing in (
+            office.keys.create(OPERATOR, office.home.name, wanted),
+            office.requests.request(who(office.asker), office.home.name, wanted),
+            office.requests.approve(who(office.admin), asked.name, wanted),
+            office.life.update(OPERATOR, old.name, wanted, frozenset(changes)),
+        ):
+            assert await _code(doing) == f"invalid_request {param}"
+    # As it was asked for, before there was a policy.
+    assert await _code(office.requests.approve(who(office.admin), asked.name)) == "invalid_request key.rotation.period"
+    wanted = office.draft(**good)
+    assert await _code(office.requests.approve(who(office.admin), asked.name, wanted)) == "ok"
+    assert await _code(office.keys.create(OPERATOR, office.home.name, wanted)) == "ok"
+    renamed = office.draft(purpose="New")
+    assert await _code(office.life.update(OPERATOR, old.name, renamed, frozenset({"purpose"}))) == "ok"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -52,11 +52,17 @@ POLICY_FIELDS = {
     "orphaned_keys": "orphaned_keys",
     "orphaned_keys_owner": "orphaned_keys_owner_id",
     "issuance_rules": "issuance_rules",
+    "max_rotation_period": "max_rotation_period_s",
+    "max_key_lifetime": "max_key_lifetime_s",
 }
 """Per message: the paths of an update mask, and the field of the domain that each names."""
-_POLICY_LATER = (
-    *("max_rotation_period", "max_key_lifetime", "excluded_route_tags"),
-    *("replay_disabled", "stored_responses_enabled", "usage_retention"),
+_POLICY_LATER = (*("excluded_route_tags", "replay_disabled", "stored_responses_enabled", "usage_retention"),)
+
+
+_PERIODS: tuple[Literal["reveal_period", "max_rotation_period", "max_key_lifetime"], ...] = (
+    "reveal_period",
+    "max_rotation_period",
+    "max_key_lifetime",
 )
 
 
@@ -191,13 +197,23 @@ def policy_values(one: pb.Policy) -> Policy:
 
     Raises invalid_request, and not_found for a team of another organization than that of the policy's name.
     """
-    reveal = whole_seconds(one.reveal_period, "policy.reveal_period") if one.HasField("reveal_period") else None
+    reveal, rotation, lifetime = (
+        whole_seconds(getattr(one, field), f"policy.{field}") if one.HasField(field) else None for field in _PERIODS
+    )
     rules = [
         _issuance_rule(rule, one.name, f"policy.issuance_rules[{index}]")
         for index, rule in enumerate(one.issuance_rules)
     ]
     fate = key_fate(one.orphaned_keys, "policy.orphaned_keys")
-    return Policy("", one.self_approval, reveal, fate, issuance_rules=tuple(rules))
+    return Policy(
+        "",
+        one.self_approval,
+        reveal,
+        fate,
+        issuance_rules=tuple(rules),
+        max_rotation_period_s=rotation,
+        max_key_lifetime_s=lifetime,
+    )
 
 
 def _issuance_rule(rule: pb.IssuanceRule, policy: str, param: str) -> IssuanceRule:
@@ -243,8 +259,10 @@ def policy_message(one: Policy) -> pb.Policy:
         update_time=timestamp(one.update_time),
         etag=etag_of(one),
     )
-    if one.reveal_period_s is not None:
-        view.reveal_period.FromSeconds(one.reveal_period_s)
+    for field in _PERIODS:
+        seconds = getattr(one, f"{field}_s")
+        if seconds is not None:
+            getattr(view, field).FromSeconds(seconds)
     return view
 
 

@@ -44,6 +44,26 @@ async def test_issuance_rules_come_back_as_they_were_put(town: Town) -> None:
     assert not (await town.service.UpdatePolicy(_update(town), _context(town.admin))).policy.issuance_rules
 
 
+async def test_bounds_of_every_key_come_back_and_go(town: Town) -> None:
+    """Absent is none; and what would bound nothing sensible is refused."""
+    paths = ["max_rotation_period", "max_key_lifetime"]
+    policy = o.Policy(name=f"{town.home}/policy")
+    policy.max_rotation_period.FromSeconds(86_400)
+    policy.max_key_lifetime.FromSeconds(3600)
+    request = pb.UpdatePolicyRequest(policy=policy, update_mask=FieldMask(paths=paths))
+    after = (await town.service.UpdatePolicy(request, _context(town.admin))).policy
+    assert (after.max_rotation_period.seconds, after.max_key_lifetime.seconds) == (86_400, 3600)
+    assert not after.HasField("reveal_period")
+    for path in paths:
+        bad = pb.UpdatePolicyRequest(policy=policy, update_mask=FieldMask(paths=[path]))
+        getattr(bad.policy, path).FromSeconds(3599)
+        assert await _code(town.service.UpdatePolicy(bad, _context(town.admin))) == f"invalid_request policy.{path}"
+    for path in paths:
+        request.policy.ClearField(path)  # type: ignore[arg-type]
+    after = (await town.service.UpdatePolicy(request, _context(town.admin))).policy
+    assert not any(after.HasField(path) for path in paths)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("values", "code"),
     [

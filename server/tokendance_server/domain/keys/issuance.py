@@ -1,4 +1,4 @@
-"""Which requests for keys a policy grants by itself: those inside all the bounds of one of its rules."""
+"""What a policy says of keys: how long they may live, and which requests for them it grants by itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,27 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tokendance_server.domain.keys.key import KeyDraft, LimitRule
-from tokendance_server.domain.people.records import IssuanceRule
+from tokendance_server.domain.keys.rules import invalid
+from tokendance_server.domain.people.records import IssuanceRule, Policy
+
+BOUND = frozenset({"rotation_period_s", "expire_time"})
+"""What a policy bounds in every key."""
+
+
+def check_bounds(policy: Policy, draft: KeyDraft, since: datetime, fields: frozenset[str] = BOUND) -> None:
+    """Raise invalid_request for a key that outlives what the policy of its organization allows.
+
+    Its life counts from `since`. Of a key that changes only the named `fields` are looked at.
+    """
+    longest = policy.max_rotation_period_s
+    if "rotation_period_s" in fields and longest is not None and draft.rotation_period_s > longest:
+        raise invalid("key.rotation.period", f"must be at most {longest} seconds, by the organization's policy")
+    lifetime = policy.max_key_lifetime_s
+    if "expire_time" in fields and lifetime is not None:
+        latest = since + timedelta(seconds=lifetime)
+        if draft.expire_time is None or draft.expire_time > latest:
+            until = latest.isoformat(timespec="seconds").replace("+00:00", "Z")
+            raise invalid("key.expire_time", f"must be {until} or sooner, by the organization's policy")
 
 
 def granting_rule(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event
+from tokendance_server.domain.keys.issuance import BOUND, check_bounds
 from tokendance_server.domain.keys.key import (
     Key,
     KeyCursor,
@@ -42,6 +43,7 @@ from tokendance_server.domain.names import (
 )
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.page_tokens import PageTokens
+from tokendance_server.domain.people.records import Policy
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.scopes import changes_all, in_scope, is_platform_admin, member_id, reads_all
 
@@ -63,7 +65,10 @@ class KeyQuery:
 
 
 class Keys:
-    """What is done with keys: made, read, listed. `changed` is called with the id of each key that was made."""
+    """What is done with keys: made, read, listed. `changed` is called with the id of each key that was made.
+
+    `policy` returns that of an organization's id; without it nothing is bounded.
+    """
 
     def __init__(
         self,
@@ -72,7 +77,10 @@ class Keys:
         peppers: PepperRing,
         clock: Clock,
         changed: Callable[[str], None],
+        *,
+        policy: Callable[[str], Awaitable[Policy]] | None = None,
     ) -> None:
+        self._policy = policy
         self._store = store
         self._organizations = organizations
         self._peppers = peppers
@@ -107,6 +115,7 @@ class Keys:
         now = self._clock.now()
         ids = check_draft(draft, organization_id, now)
         await require_known(self._organizations, organization_id, ids)
+        await self.require_bounds(organization_id, draft, now)
         secret = mint()
         due_time = now + timedelta(seconds=draft.rotation_period_s)
         key = Key(
@@ -184,6 +193,13 @@ class Keys:
         last = keys[size - 1]
         place = f"{last.create_time.isoformat()} {last.id}"
         return keys[:size], self._tokens.seal(place, binding)
+
+    async def require_bounds(
+        self, organization_id: str, draft: KeyDraft, since: datetime, fields: frozenset[str] = BOUND
+    ) -> None:
+        """Raise invalid_request for a key beyond the policy's bounds, as `check_bounds`."""
+        if self._policy is not None and not fields.isdisjoint(BOUND):
+            check_bounds(await self._policy(organization_id), draft, since, fields)
 
     async def _require_organization(self, caller: Principal, organization_id: str) -> None:
         if not in_scope(caller, organization_id) or not await self._organizations.exists(organization_id):

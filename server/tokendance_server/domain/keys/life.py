@@ -207,6 +207,7 @@ class KeyLife:
         ids = check_draft(checked, key.organization_id, self._clock.now())
         former_ids = DraftIds(key.owner_id, key.team_id, key.rotation.responsible_id)
         await require_known(self._organizations, key.organization_id, ids, former_ids)
+        await self._keys.require_bounds(key.organization_id, draft, key.create_time, fields)
         due_time = key.rotation.due_time
         if draft.rotation_period_s != key.rotation.period_s:
             due_time = (key.rotate_time or key.create_time) + timedelta(seconds=draft.rotation_period_s)

@@ -12,7 +12,7 @@ from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.audited import key_event, request_event
-from tokendance_server.domain.keys.issuance import granting_rule
+from tokendance_server.domain.keys.issuance import check_bounds, granting_rule
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyDraft, KeySecret, KeyState, Rotation
 from tokendance_server.domain.keys.keys import MOST_IN_PAGE
 from tokendance_server.domain.keys.request import BY_POLICY, KeyRequest, RequestFilter, RequestState
@@ -137,6 +137,7 @@ class KeyRequests:
                 raise too_many_waiting(MOST_WAITING)
             asked = KeyRequest(organization_id, new_id("kreq"), requester_id, draft, now)
             policy, owned = await desk.policy(), await desk.owned_keys(ids.owner_id, now)
+            check_bounds(policy, draft, now)
             if request_id:
                 await desk.mark_made(request_id, CreateMark(asked.id, mark))
             await desk.put(asked)
@@ -179,6 +180,7 @@ class KeyRequests:
             draft = wanted or asked.draft
             ids = check_draft(draft, organization_id, now)
             await require_there(desk, ids)
+            check_bounds(policy, draft, now)
             grant = _Grant(caller, origin, caller.name, reason, policy, draft, ids)
             return await self._grant(desk, asked, grant)
 

@@ -7,7 +7,7 @@ import zoneinfo
 from dataclasses import replace
 
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.keys.rules import check_limit, check_text, invalid, missing
+from tokendance_server.domain.keys.rules import DAY_S, LONGEST_PERIOD_S, check_limit, check_text, invalid, missing
 from tokendance_server.domain.names import child_of, organization_of, policy_of
 from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, Preferences
 from tokendance_server.domain.people.rules import check_etag, failed, nothing_here
@@ -17,6 +17,7 @@ from tokendance_server.domain.scopes import changes_all, in_scope
 
 _SHORTEST_REVEAL_S, _LONGEST_REVEAL_S = 3600, 30 * 86_400
 _MOST_RULES = 50
+_SHORTEST_LIFETIME_S = 3600
 
 
 class Policies:
@@ -113,6 +114,11 @@ def _check(policy: Policy) -> None:
     period = policy.reveal_period_s
     if period is not None and not _SHORTEST_REVEAL_S <= period <= _LONGEST_REVEAL_S:
         raise invalid("policy.reveal_period", "must be from 1 hour to 30 days")
+    longest = policy.max_rotation_period_s
+    if longest is not None and not DAY_S <= longest <= LONGEST_PERIOD_S:
+        raise invalid("policy.max_rotation_period", "must be from 1 day to 3,650 days")
+    if policy.max_key_lifetime_s is not None and policy.max_key_lifetime_s < _SHORTEST_LIFETIME_S:
+        raise invalid("policy.max_key_lifetime", "must be 1 hour or more")
     if (policy.orphaned_keys is KeyFate.REASSIGN) != bool(policy.orphaned_keys_owner_id):
         raise invalid("policy.orphaned_keys_owner", "goes with reassigning the keys, and only with it")
     if len(policy.issuance_rules) > _MOST_RULES:

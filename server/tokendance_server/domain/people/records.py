@@ -83,6 +83,8 @@ class Policy:
     update_time: datetime | None = None
     version: int = 1
     issuance_rules: tuple[IssuanceRule, ...] = ()
+    max_rotation_period_s: int | None = None
+    max_key_lifetime_s: int | None = None
 
     @property
     def name(self) -> str:

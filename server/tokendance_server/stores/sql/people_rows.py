@@ -139,6 +139,8 @@ def policy_row(one: Policy) -> dict[str, Any]:
         "orphaned_keys": None if one.orphaned_keys is None else one.orphaned_keys.value,
         "orphaned_keys_owner_id": one.orphaned_keys_owner_id,
         "issuance_rules": [asdict(rule) for rule in one.issuance_rules],
+        "max_rotation_period_s": one.max_rotation_period_s,
+        "max_key_lifetime_s": one.max_key_lifetime_s,
     }
     return {
         "organization_id": one.organization_id,
@@ -159,8 +161,10 @@ def read_policy(row: Row[Any]) -> Policy:
         row.document["orphaned_keys_owner_id"],
         row.update_time,
         row.version,
-        # Policies of the version before have none.
+        # Policies of the version before have none of these.
         tuple(_read_rule(rule) for rule in row.document.get("issuance_rules", ())),
+        row.document.get("max_rotation_period_s"),
+        row.document.get("max_key_lifetime_s"),
     )
 
 
