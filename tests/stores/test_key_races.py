@@ -143,6 +143,20 @@ async def test_of_keys_made_while_their_owner_is_stopped_none_works(town: Town) 
         await town.people.members.resume(OPERATOR, owner.name)
 
 
+async def test_no_key_of_a_stopped_owner_is_resumed(town: Town) -> None:
+    """Neither later nor in the moment of the stopping; with another owner it is."""
+    first, second, third = town.members
+    key = await town.create(first, second)
+    await town.life.suspend(OPERATOR, key.name)
+    town.store.meanwhile = lambda: town.stop(first)
+    assert await _code(town.life.resume(OPERATOR, key.name)) == "failed_precondition name"
+    town.store.meanwhile = _nothing
+    assert await _code(town.life.resume(OPERATOR, key.name)) == "failed_precondition name"
+    await town.stop(second)
+    await town.life.update(OPERATOR, key.name, town.draft(third, second), frozenset({"owner"}))
+    assert await _code(town.life.resume(OPERATOR, key.name)) == "ok"
+
+
 async def test_who_stops_a_member_waits_for_a_key_that_is_being_made(postgres_url: str) -> None:
     """The key is checked and written but not committed when its owner is stopped: it is stopped with its owner."""
     database = await Database.open_postgresql(postgres_url)

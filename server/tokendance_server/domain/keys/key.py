@@ -162,10 +162,15 @@ class KeyCursor:
 
 
 def people_of(key: Key, before: Key | None = None) -> frozenset[str]:
-    """Return the ids of the members that a key names and, where it changes, did not name as such before."""
+    """Return the ids of the members who must not be stopped for a key to be as it is.
+
+    Where it changes, these are those that it did not name as such before, and the owner of one that works again.
+    """
     now = {("owner", key.owner_id), ("responsible", key.rotation.responsible_id)}
     if before is not None:
         now -= {("owner", before.owner_id), ("responsible", before.rotation.responsible_id)}
+        if key.state is KeyState.ACTIVE and before.state is not KeyState.ACTIVE:
+            now.add(("owner", key.owner_id))
     return frozenset(member_id for _, member_id in now)
 
 

@@ -157,7 +157,10 @@ class KeyLife:
         return await self._take(_Deed(caller, origin, "key.suspend", reason), name, _SUSPEND)
 
     async def resume(self, caller: Principal, name: str, *, origin: Origin = AUTOMATIC) -> Key:
-        """Let a suspended key work again. A key that works is returned as it is. Raises failed_precondition."""
+        """Let a suspended key work again. A key that works is returned as it is.
+
+        Raises failed_precondition, also where its owner is stopped.
+        """
         return await self._take(_Deed(caller, origin, "key.resume"), name, _RESUME)
 
     async def _take(self, deed: _Deed, name: str, step: _Step) -> Key:
@@ -185,6 +188,8 @@ class KeyLife:
             try:
                 done = await self._store.replace(before, after, event=event)
             except StoppedMemberError as exc:
+                if after.state is not before.state:
+                    raise _owner_stopped(before.state) from exc
                 raise stopped(exc, DraftIds(after.owner_id, after.team_id, after.rotation.responsible_id)) from exc
             if done:
                 self._changed(before.id)
@@ -285,6 +290,12 @@ def _failed_precondition(
         param="name",
         metadata={"state": state.value, **metadata},
         origin="caller",
+    )
+
+
+def _owner_stopped(state: KeyState) -> GatewayError:
+    return _failed_precondition(
+        state, "The owner of this key is suspended or out; resume the owner, or give the key to somebody else first."
     )
 
 

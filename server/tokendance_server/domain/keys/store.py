@@ -52,7 +52,8 @@ class KeyStore(Protocol):
 
         Return False, with nothing changed, where the key has another version than `before` by now, or where the
         organization's request id of the mark was used before. Ids and times of creation and last use stay as they are.
-        Raises StoppedMemberError as `add`, for an owner or who rotates it that the key did not have before.
+        Raises StoppedMemberError as `add`, for an owner or who rotates it that the key did not have before, and for the
+        owner of a key that works again.
         """
 
     async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:

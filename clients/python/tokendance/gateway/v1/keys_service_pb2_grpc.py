@@ -174,7 +174,7 @@ class KeysServiceServicer(object):
 
     def ResumeKey(self, request, context):
         """Lets a suspended key work again. Idempotent.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition (the key has ended, or its owner is stopped).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,7 @@ class KeysServiceStub:
     """
     ResumeKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.ResumeKeyRequest, _keys_service_pb2.ResumeKeyResponse]
     """Lets a suspended key work again. Idempotent.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition (the key has ended, or its owner is stopped).
     """
     CheckKey: _grpc.UnaryUnaryMultiCallable[_keys_service_pb2.CheckKeyRequest, _keys_service_pb2.CheckKeyResponse]
     """Tells whose a secret is and whether it is valid now. Never returns a secret."""
@@ -121,7 +121,7 @@ class KeysServiceAsyncStub(KeysServiceStub):
     """
     ResumeKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.ResumeKeyRequest, _keys_service_pb2.ResumeKeyResponse]  # type: ignore[assignment]
     """Lets a suspended key work again. Idempotent.
-    Errors include: failed_precondition.
+    Errors include: failed_precondition (the key has ended, or its owner is stopped).
     """
     CheckKey: _aio.UnaryUnaryMultiCallable[_keys_service_pb2.CheckKeyRequest, _keys_service_pb2.CheckKeyResponse]  # type: ignore[assignment]
     """Tells whose a secret is and whether it is valid now. Never returns a secret."""
@@ -224,7 +224,7 @@ class KeysServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_service_pb2.ResumeKeyResponse, _abc.Awaitable[_keys_service_pb2.ResumeKeyResponse]]:
         """Lets a suspended key work again. Idempotent.
-        Errors include: failed_precondition.
+        Errors include: failed_precondition (the key has ended, or its owner is stopped).
         """
 
     @_abc_1.abstractmethod
