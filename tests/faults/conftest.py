@@ -24,6 +24,18 @@ IMPATIENT = {
     "SERVER__LIMITS__GRPC_MESSAGE_BYTES": str(MESSAGE_LIMIT_BYTES),
 }
 
+# What is freed goes back to the system at once, so that what a process holds is what it uses.
+TIDY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
+@pytest.fixture(scope="session")
+def tidy() -> Iterator[None]:
+    """Nodes that are started meanwhile keep no memory that they do not use."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in TIDY.items():
+            environment.setenv(name, value)
+        yield
+
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
@@ -33,7 +45,7 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="session")
-def node(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def node(upstream: Upstream, tidy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that has answered a few hundred calls, so that what it grows by afterwards is the attack's doing."""
     folder = tmp_path_factory.mktemp("attacked")
     with running("one", folder, upstream.base_url, MODELS, settings=IMPATIENT) as started:
@@ -46,7 +58,7 @@ def node(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def roomy(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def roomy(upstream: Upstream, tidy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node with the limits of bodies and messages that it has where nobody says others."""
     settings = {name: value for name, value in IMPATIENT.items() if "BYTES" not in name}
     settings |= {"FACADE__MAX_BODY_BYTES": str(BODY_LIMIT_BYTES), "FACADE__BODY_TIMEOUT_S": "30"}

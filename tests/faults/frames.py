@@ -18,6 +18,11 @@ from tests.faults.wire import connect
 STREAM = "/tokendance.gateway.v1.CompletionsService/StreamCompletion"
 
 
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """One frame, whatever its kind allows."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
 class Attacker:
     """One connection. `window` is the first window of each stream; None leaves the default.
 

@@ -1,4 +1,7 @@
-"""What an attack must not change: that the node lives, answers others in time, and holds no more than before."""
+"""What an attack must not change: that the node lives, answers others in time, and holds no more than before.
+
+Memory is told well only of nodes that were started with `tidy`: others keep for later what they have used.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import grpc
@@ -21,16 +24,23 @@ from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServic
 MiB = 1024 * 1024
 WARM_UP_CALLS = 150
 OTHERS_WAIT_S = 3.0
+# What a process holds goes up and down by that much with nobody attacking it.
+NOISE_BYTES = 2 * MiB
+SETTLING_S = 1.0
 # Connections to the upstream are kept for the next calls, as many as ran at once; attacks make hundreds of descriptors.
 KEPT_FILES = 16
 
 
 class Probe:
-    """Looks at a node's processes from outside. `grown_bytes` is how much resident memory an attack may leave."""
+    """Looks at a node's processes from outside. `grown_bytes` is how much resident memory an attack may leave.
+
+    That is for attacks that send little, or come for the first time: `leaves_nothing` is the finer measure.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.grown_bytes = 16 * MiB
+        self.grown_bytes = 2 * NOISE_BYTES
+        self.others: Bystander | None = None
         self._before = 0
         self._processes = [psutil.Process(process.popen.pid) for process in node.processes]
 
@@ -45,6 +55,34 @@ class Probe:
     def files(self) -> int:
         """Open descriptors of all processes."""
         return sum(process.num_fds() for process in self._processes)
+
+    def settled(self, down_to: int = 0) -> int:
+        """Resident bytes of all processes, the least that they come down to within a while."""
+        least = self.memory()
+        until = time.monotonic() + SETTLING_S
+        while least > down_to and time.monotonic() < until:
+            time.sleep(0.05)
+            least = min(least, self.memory())
+        return least
+
+    def leaves_nothing(self, attack: Callable[[], int], *, rounds: int, first: int = 2) -> None:
+        """Attack `first` times to fill what is filled once, and `rounds` times more; `attack` returns the bytes sent.
+
+        Raises AssertionError where a hundredth of what was sent has stayed, or NOISE_BYTES where that is more.
+        """
+        for _ in range(first):
+            attack()
+        before, files = self.settled(), self.files()
+        sent = sum(attack() for _ in range(rounds))
+        bound = max(sent // 100, NOISE_BYTES)
+        grown = self.settled(before + bound // 2) - before
+        print(f"sent {sent / MiB:.0f} MiB, grown by {grown / MiB:.1f} of at most {bound / MiB:.1f} MiB")
+        assert grown < bound, f"{grown / MiB:.1f} MiB more than before, of {sent / MiB:.0f} MiB sent"
+        assert self.files() <= files + KEPT_FILES
+
+    def served(self) -> int:
+        """How many calls others have made so far."""
+        return 0 if self.others is None else self.others.answered
 
     def begin_again(self) -> None:
         """Compare with now: an attack's first time fills pools that its second finds filled."""
@@ -62,7 +100,7 @@ class Probe:
     def unharmed(self) -> Iterator[None]:
         """Have somebody else call all the while, and compare before and after."""
         self._before, files = self.memory(), self.files()
-        other = Bystander(self.node)
+        other = self.others = Bystander(self.node)
         other.start()
         try:
             yield
