@@ -143,6 +143,22 @@ async def test_of_keys_made_while_their_owner_is_stopped_none_works(town: Town) 
         await town.people.members.resume(OPERATOR, owner.name)
 
 
+async def test_of_a_key_and_the_end_of_its_team_one_comes_first(town: Town) -> None:
+    """The key is there or the team is gone, and both sides are told so."""
+    owner, responsible, _ = town.members
+    creating = [_code(town.create(owner, responsible)) for _ in range(3)]
+    *made, deleted = await asyncio.gather(*creating, _code(town.people.teams.delete(OPERATOR, town.team.name)))
+    assert set(made) <= {"ok", "not_found key.team"}
+    assert deleted == ("failed_precondition name" if "ok" in made else "ok")
+
+
+async def test_no_key_is_made_for_a_team_that_went_after_the_check(town: Town) -> None:
+    """Nor does one go there."""
+    owner, responsible, _ = town.members
+    town.store.meanwhile = lambda: town.people.teams.delete(OPERATOR, town.team.name)
+    assert await _code(town.create(owner, responsible)) == "not_found key.team"
+
+
 async def test_no_key_of_a_stopped_owner_is_resumed(town: Town) -> None:
     """Neither later nor in the moment of the stopping; with another owner it is."""
     first, second, third = town.members

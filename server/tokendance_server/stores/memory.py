@@ -12,7 +12,7 @@ from tokendance_server.domain.catalogue.entries import CHANGES, AnyEntry, Edit, 
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyCursor, KeyFilter, people_of
 from tokendance_server.domain.keys.last_use import KeyUse, Redigest
-from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
+from tokendance_server.domain.keys.store import GoneTeamError, RotationMark, StoppedMemberError
 from tokendance_server.domain.names import tenant_of
 from tokendance_server.domain.organizations import Member, Organization, Team
 from tokendance_server.stores.memory_audit import MemoryAuditStore
@@ -126,6 +126,7 @@ class MemoryKeyStore:
         if made is not None:
             return self._keys[made[0]], made[1]
         await self._require_working(key.organization_id, people_of(key))
+        await self._require_team(key)
         if request_id:
             self._creates[key.organization_id, request_id] = (key.id, fingerprint)
         self._keys[key.id] = key
@@ -142,6 +143,8 @@ class MemoryKeyStore:
         if kept is None or kept.version != before.version:
             return False
         await self._require_working(before.organization_id, people_of(after, before))
+        if after.team_id != before.team_id:
+            await self._require_team(after)
         if mark is not None:
             asked = (before.organization_id, mark.request_id)
             if self._rotations.setdefault(asked, mark) is not mark:
@@ -186,6 +189,10 @@ class MemoryKeyStore:
                     for kept in key.secrets
                 )
                 self._keys[key_id] = dataclasses.replace(key, secrets=secrets)
+
+    async def _require_team(self, key: Key) -> None:
+        if self._people is not None and await self._people.get_team(key.organization_id, key.team_id) is None:
+            raise GoneTeamError(key.team_id)
 
     async def mark_used(self, uses: Sequence[KeyUse]) -> None:
         for use in uses:

@@ -34,7 +34,7 @@ from tokendance_server.domain.keys.rules import (
     missing,
 )
 from tokendance_server.domain.keys.secrets import PepperRing, mint
-from tokendance_server.domain.keys.store import KeyStore, StoppedMemberError
+from tokendance_server.domain.keys.store import GoneTeamError, KeyStore, StoppedMemberError
 from tokendance_server.domain.names import (
     ANY_ORGANIZATION,
     child_of,
@@ -142,7 +142,7 @@ class Keys:
         event = key_event(caller, origin, "key.create", None, key)
         try:
             kept, kept_mark = await self._store.add(key, request_id, mark, event)
-        except StoppedMemberError as exc:
+        except (StoppedMemberError, GoneTeamError) as exc:
             raise stopped(exc, ids) from exc
         if kept_mark != mark:
             raise GatewayError(
@@ -256,8 +256,10 @@ async def require_known(
         raise missing("key.rotation.responsible", "member")
 
 
-def stopped(error: StoppedMemberError, ids: DraftIds) -> GatewayError:
-    """Return not_found for the field that names somebody who was stopped meanwhile."""
+def stopped(error: StoppedMemberError | GoneTeamError, ids: DraftIds) -> GatewayError:
+    """Return not_found for the field that names somebody who was stopped meanwhile, or a team that is gone."""
+    if isinstance(error, GoneTeamError):
+        return missing("key.team", "team")
     owner = error.member_id == ids.owner_id
     return missing("key.owner" if owner else "key.rotation.responsible", "member")
 

@@ -18,7 +18,7 @@ from tokendance_server.domain.keys.key import Key, KeyDraft, KeySecret, KeyState
 from tokendance_server.domain.keys.keys import Keys, no_such_key, require_known, stopped
 from tokendance_server.domain.keys.rules import DAY_S, DraftIds, check_draft, check_printable, draft_of, invalid
 from tokendance_server.domain.keys.secrets import PepperRing, mint
-from tokendance_server.domain.keys.store import KeyStore, RotationMark, StoppedMemberError
+from tokendance_server.domain.keys.store import GoneTeamError, KeyStore, RotationMark, StoppedMemberError
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.principals import Principal
@@ -187,7 +187,7 @@ class KeyLife:
             event = key_event(deed.caller, deed.origin, deed.action, before, after, reason=deed.reason)
             try:
                 done = await self._store.replace(before, after, event=event)
-            except StoppedMemberError as exc:
+            except (StoppedMemberError, GoneTeamError) as exc:
                 if after.state is not before.state:
                     raise _owner_stopped(before.state) from exc
                 raise stopped(exc, DraftIds(after.owner_id, after.team_id, after.rotation.responsible_id)) from exc

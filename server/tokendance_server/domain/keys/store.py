@@ -29,6 +29,10 @@ class StoppedMemberError(Exception):
         self.member_id = member_id
 
 
+class GoneTeamError(Exception):
+    """The team that a key would belong to is gone by now."""
+
+
 class KeyStore(Protocol):
     """Keeps keys. Each method is one transaction; one that writes records the change of the key in it.
 
@@ -42,7 +46,7 @@ class KeyStore(Protocol):
 
         Return the key which that request id made, and the fingerprint it came with: the given ones where it is new.
         Raises StoppedMemberError, with nothing added, where its owner or who rotates it is stopped: whoever stops them
-        at the same moment finds the key, or the key finds them stopped.
+        at the same moment finds the key, or the key finds them stopped. Likewise GoneTeamError.
         """
 
     async def replace(
@@ -53,7 +57,7 @@ class KeyStore(Protocol):
         Return False, with nothing changed, where the key has another version than `before` by now, or where the
         organization's request id of the mark was used before. Ids and times of creation and last use stay as they are.
         Raises StoppedMemberError as `add`, for an owner or who rotates it that the key did not have before, and for the
-        owner of a key that works again.
+        owner of a key that works again; and GoneTeamError.
         """
 
     async def rotation_of(self, organization_id: str, request_id: str) -> RotationMark | None:

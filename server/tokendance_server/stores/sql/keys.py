@@ -26,13 +26,13 @@ from tokendance_server.domain.keys.key import (
     people_of,
 )
 from tokendance_server.domain.keys.last_use import KeyUse, Redigest
-from tokendance_server.domain.keys.store import RotationMark, StoppedMemberError
+from tokendance_server.domain.keys.store import GoneTeamError, RotationMark, StoppedMemberError
 from tokendance_server.domain.organizations import MemberState
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.audit import record_event
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database
-from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys, members
+from tokendance_server.stores.sql.tables import key_creates, key_rotations, key_secrets, keys, members, teams
 
 
 class SqlKeyStore:
@@ -49,6 +49,7 @@ class SqlKeyStore:
         try:
             async with self._database.transaction() as connection:
                 await _require_working(connection, key.organization_id, people_of(key))
+                await _require_team(connection, key)
                 await connection.execute(keys.insert(), key_row(key))
                 if key.secrets:
                     await connection.execute(key_secrets.insert(), [secret_row(key, one) for one in key.secrets])
@@ -80,6 +81,8 @@ class SqlKeyStore:
             async with self._database.transaction() as connection:
                 # Members before keys, as when a member is stopped: so nobody waits in a circle.
                 await _require_working(connection, before.organization_id, people_of(after, before))
+                if after.team_id != before.team_id:
+                    await _require_team(connection, after)
                 # On PostgreSQL this waits for whoever else changes the key, and then sees its version.
                 found = await connection.execute(
                     keys.update()
@@ -181,6 +184,13 @@ async def _require_working(connection: AsyncConnection, organization_id: str, me
     for row in (await connection.execute(query)).all():
         if row.state not in _WORKING:
             raise StoppedMemberError(row.id)
+
+
+async def _require_team(connection: AsyncConnection, key: Key) -> None:
+    """Raise GoneTeamError where a key's team is gone; nobody deletes it before this transaction ends."""
+    query = select(teams.c.id).where(teams.c.organization_id == key.organization_id, teams.c.id == key.team_id)
+    if (await connection.execute(query.with_for_update(read=True, key_share=True))).first() is None:
+        raise GoneTeamError(key.team_id)
 
 
 async def replace_secrets(connection: AsyncConnection, key: Key) -> None:

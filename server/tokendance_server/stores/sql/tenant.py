@@ -73,6 +73,9 @@ class SqlTenant:
         return (await self._connection.execute(query)).scalar_one()
 
     async def team_in_use(self, team_id: str) -> bool:
+        # Whoever makes a key of the team at this moment has to be done first.
+        lock = select(teams.c.id).where(self._own(teams), teams.c.id == team_id).with_for_update()
+        await self._connection.execute(lock)
         of_key = exists(select(keys.c.id).where(self._own(keys), keys.c.team_id == team_id))
         of_member = exists(
             select(member_teams.c.member_id).where(self._own(member_teams), member_teams.c.team_id == team_id)
