@@ -75,7 +75,8 @@ class Listener:
         except RuntimeError as exc:
             raise StartupError(
                 f"gRPC cannot listen on {self.address}: the address is taken or not this machine's. "
-                "Choose another with --grpc or --grpc-public HOST:PORT, or for facades with server.facade_grpc."
+                "Choose another with --grpc HOST:PORT, for callers outside with --grpc-public, or for facades with "
+                "server.facade_grpc."
             ) from exc
         await self._server.start()
         await self._announce(health_pb2.HealthCheckResponse.SERVING)
