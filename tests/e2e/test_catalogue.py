@@ -29,7 +29,6 @@ from tests.e2e.upstream import Upstream, until
 SETTINGS = """\
 [server.egress]
 allow_private = ["10.0.0.0/24"]
-allow_loopback = true
 
 [[providers]]
 name = "settled"

@@ -36,7 +36,7 @@ def examine_credential(subject: Subject) -> Finding:
             )
         case CredentialKind.PROVIDER_KEY:
             return _failed(
-                f"{where} holds a provider key, one of {provider_of(key)} by its form. {_NOT_SENT}",
+                f"{where} holds a provider's key, by its form one of {provider_of(key)}. {_NOT_SENT}",
                 _GET_ONE,
                 "Rotate the provider key if others can read this environment: it belongs on the gateway alone.",
             )
