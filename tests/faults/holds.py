@@ -47,7 +47,7 @@ class Pulse:
             self._stopped.wait(_EVERY_S)
 
 
-def hold_of(node: Node, attack: Callable[[], object], *, times: int = 3) -> float:
+def hold_of(node: Node, attack: Callable[[], object], *, times: int = 2) -> float:
     """Attack so many times, and return the shortest hold in seconds: a machine that does much else adds to the rest."""
     holds = []
     for _ in range(times):

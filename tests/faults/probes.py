@@ -39,7 +39,7 @@ class Probe:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.grown_bytes = 2 * NOISE_BYTES
+        self.grown_bytes = 3 * NOISE_BYTES
         self.others: Bystander | None = None
         self._before = 0
         self._processes = [psutil.Process(process.popen.pid) for process in node.processes]

@@ -168,7 +168,8 @@ def test_control_frames_without_end(attacker: Attacker, probe: Probe, kind: int,
 
 def test_a_client_that_does_not_read_is_not_answered_for_ever(node: Node, probe: Probe) -> None:
     """Settings and pings ask for an answer each: where nobody takes them, they do not pile up."""
-    for kind, payload in ((4, b""), (6, b"12345678")):
+    for kind, payload in ((4, b""), (6, b"12345678")) * 2:
+        probe.begin_again()
         with Attacker(node.grpc) as attacker:
             flood = frame(kind, 0, 0, payload) * 1000
             attacker.socket.settimeout(0.5)

@@ -109,6 +109,8 @@ def test_each_document_is_answered(node: Node, name: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])
 def test_nor_does_any_other_path_fail(node: Node, path: str, probe: Probe) -> None:
     """The same documents are nobody's, there."""
-    for body, *_ in BODIES.values():
-        reply = posted(node, body, path=path)
-        assert reply.status in (200, 400, 404), reply.body
+    for _ in range(2):
+        probe.begin_again()
+        for body, *_ in BODIES.values():
+            reply = posted(node, body, path=path)
+            assert reply.status in (200, 400, 404), reply.body

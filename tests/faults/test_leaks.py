@@ -138,7 +138,7 @@ ATTACKS: dict[str, tuple[Callable[[], Callable[[Node], int]], int, tuple[pytest.
     "messages that are taken": (lambda: message(32 * MiB, "OK"), 2, (LONG,)),
     "messages that are too large": (lambda: message(41 * MiB, "RESOURCE_EXHAUSTED"), 2, (LONG,)),
     "messages that are too heavy": (lambda: empty_messages, 24, (LONG,)),
-    "headers without end": (lambda: continuations, 2, ()),
+    "headers without end": (lambda: continuations, 8, ()),
 }
 
 
