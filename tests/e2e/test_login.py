@@ -20,6 +20,8 @@ from tests.identity_provider import AUDIENCE, SECRET, Browser, IdentityProvider,
 from tokendance import Client
 from tokendance.gateway.v1 import organization_pb2
 from tokendance.gateway.v1 import organizations_service_pb2 as pb
+from tokendance_cli.contexts import Context
+from tokendance_cli.openid import Issuer, RefusedError
 
 SCOPE = "openid offline_access gateway"
 
@@ -153,6 +155,9 @@ def test_a_browser_signs_an_administrator_in_until_they_sign_out(desk: Desk) -> 
     refresh_token = json.loads(file.read_text())["refresh_token"]
     assert desk.run("logout").returncode == 0
     assert not any(refresh_token in path.read_text() for path in desk.kept())
+    context = Context("work", "127.0.0.1:1", issuer=desk.office.issuer, client_id="tokendance-cli")
+    with pytest.raises(RefusedError, match="invalid_grant"):
+        Issuer(context).refresh(refresh_token)
     refused = desk.run("whoami")
     assert refused.returncode == 1
     assert "tokendance login" in refused.stderr

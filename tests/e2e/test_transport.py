@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 import threading
 import time
 import urllib.error
@@ -20,7 +21,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.certificates import SERVER_NAMES, Authority, Certificate
-from tests.e2e.nodes import Process, await_file, clean_environment, config_text, free_ports, start, stopping
+from tests.e2e.nodes import TOKENDANCE, Process, await_file, clean_environment, config_text, free_ports, start, stopping
 
 from tokendance import Client, GatewayError
 from tokendance.gateway.v1 import keys_service_pb2, models_service_pb2, status_service_pb2
@@ -181,6 +182,27 @@ def test_strangers_get_as_far_as_the_handshake(house: House, stranger: str) -> N
     }
     client = house.client(presented.get(stranger), api_key=house.api_key)
     assert code(client) == "service_stopping"  # gRPC's bare UNAVAILABLE: there was no connection
+
+
+def test_the_command_line_brings_a_certificate(house: House, tmp_path: Path) -> None:
+    """As its credential, where the context names no issuer; without one it gets no further than the handshake."""
+    files = house.billing().write(tmp_path, "billing")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(house.authority.certificate)
+    environment = clean_environment(XDG_CONFIG_HOME=str(tmp_path))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [TOKENDANCE, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+    setting = ("context", "set", "billing", "--server", house.inside, "--ca", str(ca), "--use")
+    done = run(*setting, "--client-certificate", str(files.certificate), "--client-key", str(files.key))
+    assert done.returncode == 0, done.stderr
+    told = run("whoami")
+    assert told.returncode == 0, told.stderr
+    assert "services/billing" in told.stdout
+    assert run("context", "set", "billing", "--client-certificate", "", "--client-key", "").returncode == 0
+    assert "not signed in" in run("whoami").stderr
 
 
 @pytest.mark.parametrize("port", ["http", "internal"])

@@ -28,6 +28,8 @@ _FILE = "contexts.json"
 class Context:
     """One gateway. `server` is `HOST:PORT` of its gRPC listener, `ca` a file that vouches for it (empty: the system's).
 
+    `certificate` and `key` are files that a listener with a client_ca asks for; without an issuer they are the
+    credential, too: that of a service.
     `issuer`, `client_id`, `audience` and `scope` are what its identity provider is asked with; without an issuer,
     tokens come from the environment. `plaintext` is for a server on this machine that speaks no TLS.
     """
@@ -36,6 +38,8 @@ class Context:
     server: str
     ca: str = ""
     plaintext: bool = False
+    certificate: str = ""
+    key: str = ""
     issuer: str = ""
     client_id: str = ""
     audience: str = ""
@@ -108,8 +112,10 @@ def checked(context: Context) -> Context:
         raise CommandError(
             "Without TLS a token can be read on the way; --plaintext is for a server on this machine.", exit_code=USAGE
         )
-    if context.plaintext and context.ca:
-        raise CommandError("--ca and --plaintext exclude each other.", exit_code=USAGE)
+    if context.plaintext and (context.ca or context.certificate):
+        raise CommandError("Certificates and --plaintext exclude each other.", exit_code=USAGE)
+    if bool(context.certificate) != bool(context.key):
+        raise CommandError("--client-certificate and --client-key go together.", exit_code=USAGE)
     if context.issuer and not (
         context.issuer.startswith("https://") or (context.issuer.startswith("http://") and is_local(context.issuer))
     ):

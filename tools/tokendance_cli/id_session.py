@@ -26,13 +26,18 @@ _MARGIN_S = 30.0
 
 
 def access_token(context: Context) -> str:
-    """Return a token that is good for now; raises CommandError where somebody has to sign in first."""
+    """Return a token that is good for now, or an empty text where a certificate is the credential.
+
+    Raises CommandError where somebody has to sign in first.
+    """
     given = os.environ.get(TOKEN_VARIABLE, "").strip()
     if given:
         return given
     machine = machine_of(context)
     if machine is not None:
         return _of_machine(*machine).access_token
+    if context.certificate and not context.issuer:
+        return ""
     return _of_person(context).access_token
 
 

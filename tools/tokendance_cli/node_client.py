@@ -105,18 +105,20 @@ def _tcp_client(context: Context) -> Iterator[Client]:
     context = checked(context)
     token = access_token(context)
     _check_token(token)
-    credentials = None if context.plaintext else grpc.ssl_channel_credentials(_authority(context))
+    credentials = None if context.plaintext else grpc.ssl_channel_credentials(*_pems(context))
     with Client(context.server, api_key=token, credentials=credentials, timeout_s=CALL_TIMEOUT_S) as client:
         yield client
 
 
-def _authority(context: Context) -> bytes | None:
-    if not context.ca:
-        return None
-    try:
-        return Path(context.ca).read_bytes()
-    except OSError as error:
-        raise CommandError(f"The CA file {context.ca} cannot be read: {error.strerror}.", exit_code=USAGE) from error
+def _pems(context: Context) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Return what vouches for the server, and this side's key and certificate; raises CommandError."""
+    found = []
+    for path in (context.ca, context.key, context.certificate):
+        try:
+            found.append(Path(path).read_bytes() if path else None)
+        except OSError as error:
+            raise CommandError(f"The file {path} cannot be read: {error.strerror}.", exit_code=USAGE) from error
+    return found[0], found[1], found[2]
 
 
 def _told(error: GatewayError, context: Context | None) -> CommandError:

@@ -61,6 +61,7 @@ def test_contexts_are_kept_for_their_user_alone(told: Any, config: Path) -> None
         (("work", "--server", "https://gateway:1"), "HOST:PORT"),
         (("work", "--server", "gateway:1", "--plaintext"), "can be read on the way"),
         (("work", "--server", "127.0.0.1:1", "--plaintext", "--ca", "x.pem"), "exclude"),
+        (("work", "--server", "gateway:1", "--client-key", "x.key"), "go together"),
         (("work", "--server", "gateway:1", "--issuer", "http://id.example.com"), "https://"),
         (("work", "--server", "gateway:1", "--issuer", "id.example.com"), "https://"),
         (("../work", "--server", "gateway:1"), "letters"),

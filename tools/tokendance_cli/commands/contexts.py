@@ -31,6 +31,10 @@ def set_context(
         bool | None,
         typer.Option("--plaintext/--tls", help="A server on this machine that speaks no TLS.", show_default=False),
     ] = None,
+    client_certificate: Annotated[
+        Path | None, typer.Option(help="A PEM file that a gateway with a client_ca asks for.", show_default=False)
+    ] = None,
+    client_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM.", show_default=False)] = None,
     issuer: Annotated[str | None, typer.Option(help="The identity provider's URL.", show_default=False)] = None,
     client_id: Annotated[str | None, typer.Option(help="Who this program is there.", show_default=False)] = None,
     audience: Annotated[
@@ -48,7 +52,9 @@ def set_context(
         raise CommandError("A new context needs --server HOST:PORT.", exit_code=USAGE)
     values = {
         "server": server,
-        "ca": None if ca is None else str(ca.absolute()) if str(ca) not in ("", ".") else "",
+        "ca": _path(ca),
+        "certificate": _path(client_certificate),
+        "key": _path(client_key),
         "plaintext": plaintext,
         "issuer": issuer,
         "client_id": client_id,
@@ -59,6 +65,13 @@ def set_context(
     made = checked(replace(before or Context(name, server or ""), **given))  # type: ignore[arg-type]
     save(Contexts({**contexts.known, name: made}, name if use else contexts.current))
     print(f"Context {name} is set{' and in use' if use else ''}.")
+
+
+def _path(file: Path | None) -> str | None:
+    """Return a file wherever the command is run from; an empty name takes the setting back."""
+    if file is None:
+        return None
+    return "" if str(file) == "." else str(file.absolute())
 
 
 @app.command("list")

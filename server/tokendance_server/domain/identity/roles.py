@@ -52,12 +52,14 @@ class Grant:
 class Person:
     """Who a good token says its bearer is: a person, or a machine that stands for itself.
 
-    `email` is one that the issuer has verified, in folded case, or empty.
+    `email` is one that the issuer has verified, in folded case, or empty. `told_groups` is whether the token speaks of
+    groups at all: one that does not, such as one for fewer scopes, says nothing of who is in none.
     """
 
     subject: str
     email: str
     grants: frozenset[Grant]
+    told_groups: bool = True
 
 
 class RoleMap:
@@ -85,7 +87,8 @@ class RoleMap:
         email = claims.get("email")
         # Anything but a plain true is an address that somebody may have made up.
         verified = isinstance(email, str) and claims.get("email_verified") is True and len(email) <= _MOST_EMAIL
-        return Person(claims["sub"], str(email).casefold() if verified else "", frozenset(found))
+        address = str(email).casefold() if verified else ""
+        return Person(claims["sub"], address, frozenset(found), isinstance(claims.get(self._claim), (str, list)))
 
     def principal(self, claims: Claims) -> Principal:
         """Return the caller that these claims make. Raises permission_denied where they carry no role, or too many."""

@@ -153,6 +153,8 @@ class SignIns:
 
     async def _stop_those_gone(self, person: Person, members: tuple[Member, ...]) -> None:
         """Stop the members that somebody was by groups that the identity provider no longer says they are in."""
+        if not person.told_groups:
+            return
         granted = {grant.organization for grant in person.grants}
         for one in members:
             organization = organization_name(one.organization_id)

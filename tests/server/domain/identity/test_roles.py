@@ -35,6 +35,28 @@ def test_claims_make_a_caller(claims: dict[str, Any], roles: set[str], organizat
 
 
 @pytest.mark.parametrize(
+    ("claims", "email", "told"),
+    [
+        ({"groups": []}, "", True),
+        ({"groups": "x"}, "", True),
+        ({}, "", False),
+        ({"groups": None, "_claim_names": {"groups": "src1"}}, "", False),
+        ({"email": "Ada@Example.com", "email_verified": True}, "ada@example.com", False),
+        ({"email": "ada@example.com"}, "", False),
+        ({"email": "ada@example.com", "email_verified": "true"}, "", False),
+        ({"email": "ada@example.com", "email_verified": 1}, "", False),
+        ({"email": ["ada@example.com"], "email_verified": True}, "", False),
+        ({"email": "a" * 321, "email_verified": True}, "", False),
+    ],
+    ids=str,
+)
+def test_an_address_counts_where_it_was_verified(claims: dict[str, Any], email: str, told: bool) -> None:
+    """By a plain true; and whether groups were spoken of is known."""
+    person = ROLES.person({"sub": "ada"} | claims)
+    assert (person.subject, person.email, person.told_groups) == ("ada", email, told)
+
+
+@pytest.mark.parametrize(
     "claims",
     [
         {},

@@ -283,6 +283,13 @@ async def test_who_is_in_no_group_any_more_is_suspended_with_their_keys(governed
     assert await governed.code(governed.granted("member")) == "suspended"
 
 
+async def test_a_token_that_speaks_of_no_groups_is_refused_and_stops_nobody(governed: Town) -> None:
+    """It may be one for fewer scopes, or of a provider that leaves out what is too long."""
+    member = await governed.member(subject="ada", state=MemberState.ACTIVE)
+    assert await governed.code(Person("ada", "", frozenset(), told_groups=False)) == "permission_denied"
+    assert (await governed.now(member)).state is MemberState.ACTIVE
+
+
 async def test_the_last_administrator_is_refused_and_reported(governed: Town) -> None:
     """The organization would be without one; the token signs nobody in all the same."""
     boss = await governed.member(subject="ada", roles=(MemberRole.ADMIN,), state=MemberState.ACTIVE)
