@@ -9,15 +9,25 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.nodes import ROOT, Node
 
+from tokendance.gateway.v1.caller_pb2 import CallerAssertion
+from tokendance.gateway.v1.completion_pb2 import ROLE_USER, CompletionRequest, Message
+from tokendance.gateway.v1.completions_service_pb2 import CreateCompletionRequest
+from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
+from tokendance.rpc import CALLER_KEY
+
 PAGE = ROOT / "docs" / "operations" / "metrics.md"
 ATTACKS = 5000
 PIPELINED = 50
+GRPC_ATTACKS = 50
 _LEVELS = ("debug", "info", "warning", "error", "exception")
 _ALWAYS = {"event", "level", "timestamp"}
 
@@ -226,3 +236,37 @@ async def test_callers_cannot_make_series(node: Node) -> None:
     }
     assert counted["gateway", "not_found"] >= ATTACKS
     assert counted["gateway", "invalid_request"] >= ATTACKS
+
+
+async def test_callers_of_grpc_cannot_make_series(node: Node) -> None:
+    """Nor do made-up RPCs, models, ids and look-alike assertions of surfaces, kinds of clients and routes."""
+
+    async def attack(channel: Any, start: int) -> None:
+        stub: Any = CompletionsServiceStub(channel)
+        for number in range(start, start + GRPC_ATTACKS):
+            made = f"made-up-{number}"
+            asserted = CallerAssertion(surface=number, client_kind=made, http_route=made)  # type: ignore[arg-type]
+            metadata = (
+                ("authorization", f"Bearer {node.api_key}"),
+                ("x-request-id", made),
+                ("user-agent", made),
+                (CALLER_KEY, asserted.SerializeToString()),
+            )
+            wanted = CompletionRequest(model=made, messages=[Message(role=ROLE_USER)])
+            calls = [
+                stub.CreateCompletion(CreateCompletionRequest(completion=wanted), metadata=metadata),
+                channel.unary_unary(f"/tokendance.gateway.v1.CompletionsService/Made{number}")(b"", metadata=metadata),
+                channel.unary_unary(f"/made.up.{number}/Made")(b"", metadata=metadata),
+            ]
+            for call_ in calls:
+                with pytest.raises(grpc.RpcError):
+                    await call_
+
+    traffic(node)
+    async with grpc.aio.insecure_channel(node.grpc) as channel:
+        await attack(channel, 1)
+        before = await asyncio.to_thread(series, node)
+        await attack(channel, 1 + GRPC_ATTACKS)
+    after = await asyncio.to_thread(series, node)
+    assert after == before
+    assert not any("made" in labels for _, _, labels in after)
