@@ -140,7 +140,9 @@ class SignIns:
         """Return the one member that somebody is whom no group gives a role. Raises permission_denied."""
         # Where groups tell who belongs to an organization, a record alone opens nothing.
         own = [one for one in members if organization_name(one.organization_id) not in self._governed]
-        working = [one for one in own if one.works]
+        working = [one for one in own if one.state is MemberState.ACTIVE]
+        # An invitation by somebody else must not shut out who is a member already.
+        working = working or [one for one in own if one.state is MemberState.INVITED]
         if len(working) > 1:
             raise denied("You are a member of more than one organization; ask for an account in one of them.")
         member = working[0] if working else _best(own)

@@ -208,6 +208,18 @@ async def test_members_of_two_organizations_have_no_scope(town: Town) -> None:
     assert (await town.door.principal(town.granted("member"))).organization == town.home.name
 
 
+@pytest.mark.parametrize("invited", [{"email": "ada@example.com"}, {"subject": "ada"}])
+async def test_an_invitation_elsewhere_shuts_nobody_out(town: Town, invited: dict[str, str]) -> None:
+    """Any organization may send one; who is a member already stays where they are."""
+    member = await town.member(subject="ada", state=MemberState.ACTIVE)
+    other = Organization(new_id("org"), "Other", NOW)
+    await town.records.add(other)
+    waiting = await town.member(other, **invited)
+    principal = await town.door.principal(Person("ada", "ada@example.com", frozenset()))
+    assert principal.name == member.name
+    assert (await town.now(waiting)).state is MemberState.INVITED
+
+
 @pytest.mark.parametrize("role", [None, "organization_admin"])
 async def test_a_suspended_organization_lets_nobody_in(town: Town, role: Any) -> None:
     """Its members' sessions end, whatever their role in it."""
