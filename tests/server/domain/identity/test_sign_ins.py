@@ -333,11 +333,24 @@ async def test_an_invitation_that_was_taken_back_meanwhile_opens_nothing(town: T
 
 
 async def test_two_invitations_of_one_person_do_not_both_open(town: Town) -> None:
-    """A subject is one member of an organization."""
-    await town.member(subject="ada", state=MemberState.ACTIVE)
+    """A subject is one member of an organization: the one that it was first."""
+    member = await town.member(subject="ada", state=MemberState.ACTIVE)
     by_address = await town.member(email="ada@example.com")
-    assert await town.code(Person("ada", "ada@example.com", frozenset())) == "permission_denied"
+    for person in (Person("ada", "ada@example.com", frozenset()), town.granted("member", email="ada@example.com")):
+        assert (await town.door.principal(person)).name == member.name
     assert (await town.now(by_address)).state is MemberState.INVITED
+
+
+async def test_an_invitation_gives_no_subject_to_two(town: Town) -> None:
+    """Also where the record of the subject came while the address was looked up."""
+    by_address = await town.member(email="ada@example.com")
+
+    async def meanwhile() -> None:
+        await town.records.add_member(Member(town.home.id, new_id("user"), "x", NOW, subject="ada"))
+
+    town.directory.meanwhile = meanwhile
+    assert await town.code(Person("ada", "ada@example.com", frozenset())) == "permission_denied"
+    assert (await town.now(by_address)).subject == ""
 
 
 @pytest.mark.parametrize(
