@@ -1,0 +1,1 @@
+"""Limits, what counts against them, and reservations: nothing is spent that was not held before."""
