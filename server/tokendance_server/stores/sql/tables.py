@@ -286,6 +286,17 @@ node_leases = Table(
 )
 
 
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("organization_id", ForeignKey("organizations.id"), primary_key=True),
+    Column("subject", Text(200), primary_key=True),
+    Column("limits", JSON, nullable=False),
+    Column("update_time", Instant, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+
 def _secret_checks(name: str) -> Table:
     """Return a table of the ids of secrets that nodes share, each with what tells them apart and tells nothing else."""
     return Table(
