@@ -15,6 +15,7 @@ from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance.json_weight import MAX_WEIGHT, NEVER_HEAVY_BYTES, Weight, most
 from tokendance_facade.answers import write
+from tokendance_facade.dialects.documents import Document, read_object
 
 Call = TypeVar("Call")
 
@@ -32,14 +33,21 @@ class BodyReader:
         self._idle_s = idle_s
         self._total_s = total_s
 
-    async def decoded(self, request: BaseRequest, decode: Callable[[bytes], Call]) -> Call:
-        """Return what `decode` makes of the body. Raises what it raises, and what `read` raises."""
+    async def decoded(self, request: BaseRequest, decode: Callable[[Document, int], Call]) -> Call:
+        """Return what `decode` makes of the document in a body of so many bytes.
+
+        Raises what it raises, what `read` raises, and invalid_json.
+        """
         body = await self.read(request)
-        call = decode(body)
-        if len(body) > _LARGE_BYTES:
-            # What comes next takes as long again; in between others have their turn.
-            del body
-            await asyncio.sleep(0)
+        size = len(body)
+        document = read_object(body)
+        del body
+        if size <= _LARGE_BYTES:
+            return decode(document, size)
+        # Each step takes as long again; in between others have their turn.
+        await asyncio.sleep(0)
+        call = decode(document, size)
+        await asyncio.sleep(0)
         return call
 
     async def read(self, request: BaseRequest) -> bytes:

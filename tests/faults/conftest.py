@@ -57,8 +57,8 @@ def node(upstream: Upstream, tidy: None, tmp_path_factory: pytest.TempPathFactor
         assert '"level":"error"' not in started.text
 
 
-@pytest.fixture(scope="session")
-def roomy(upstream: Upstream, tidy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+@pytest.fixture(scope="module")
+def roomy(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node with the limits of bodies and messages that it has where nobody says others."""
     settings = {name: value for name, value in IMPATIENT.items() if "BYTES" not in name}
     settings |= {"FACADE__MAX_BODY_BYTES": str(BODY_LIMIT_BYTES), "FACADE__BODY_TIMEOUT_S": "30"}

@@ -143,7 +143,7 @@ ATTACKS: dict[str, tuple[Callable[[], Callable[[Node], int]], int, tuple[pytest.
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, (_, _, marks) in ATTACKS.items()])
-def test_nothing_is_left(roomy: Node, name: str) -> None:
+def test_nothing_is_left(tidy: None, roomy: Node, name: str) -> None:
     """Of a quarter of a gigabyte; and the next call is served."""
     make, first, _ = ATTACKS[name]
     attack = make()

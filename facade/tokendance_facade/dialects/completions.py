@@ -43,7 +43,11 @@ class TextCall:
 
 def decode(body: bytes) -> TextCall:
     """Decode a request body. Raises invalid_json, invalid_request and unsupported_parameter, naming the field."""
-    document = read_object(body)
+    return decode_document(read_object(body))
+
+
+def decode_document(document: Document) -> TextCall:
+    """Decode what was read of a body. Raises invalid_request and unsupported_parameter, naming the field."""
     request = pb.CompletionRequest(dialect=pb.DIALECT_OPENAI_COMPLETIONS)
     extra: Document = {}
     for name, value in document.items():

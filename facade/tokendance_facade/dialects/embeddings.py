@@ -30,7 +30,11 @@ class EmbeddingsCall:
 
 def decode(body: bytes) -> EmbeddingsCall:
     """Decode a request body. Raises invalid_json and invalid_request, naming the field."""
-    document = read_object(body)
+    return decode_document(read_object(body))
+
+
+def decode_document(document: Document) -> EmbeddingsCall:
+    """Decode what was read of a body. Raises invalid_request, naming the field."""
     request = pb.EmbeddingsRequest(dialect=pb.DIALECT_OPENAI_EMBEDDINGS)
     request.model = checks.required_text(document, "model", "", high=256)
     _decode_input(document.get("input"), request)

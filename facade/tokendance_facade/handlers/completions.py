@@ -22,7 +22,7 @@ class CompletionHandlers:
     async def chat_completions(self, exchange: Exchange) -> Reply:
         """Answer `POST /v1/chat/completions`."""
         credential = read_credential(exchange.request.headers, exchange.query)
-        call = await self._bodies.decoded(exchange.request, request.decode)
+        call = await self._bodies.decoded(exchange.request, request.decode_document)
         if call.stream:
             encoder = ChatStreamEncoder(include_usage=call.completion.include_usage, function_call=call.function_call)
             return await self._calls.stream(exchange, credential, call.completion, encoder)
@@ -33,7 +33,7 @@ class CompletionHandlers:
     async def completions(self, exchange: Exchange) -> Reply:
         """Answer `POST /v1/completions`."""
         credential = read_credential(exchange.request.headers, exchange.query)
-        call = await self._bodies.decoded(exchange.request, completions.decode)
+        call = await self._bodies.decoded(exchange.request, lambda document, _: completions.decode_document(document))
         if call.stream:
             encoder = completions.TextStreamEncoder(include_usage=call.completion.include_usage, echo=call.echo)
             return await self._calls.stream(exchange, credential, call.completion, encoder)
@@ -44,7 +44,7 @@ class CompletionHandlers:
     async def embeddings(self, exchange: Exchange) -> Reply:
         """Answer `POST /v1/embeddings`."""
         credential = read_credential(exchange.request.headers, exchange.query)
-        call = await self._bodies.decoded(exchange.request, embeddings.decode)
+        call = await self._bodies.decoded(exchange.request, lambda document, _: embeddings.decode_document(document))
         vectors = await self._calls.embed(exchange, credential, call.embeddings)
         body = embeddings.encode(vectors, base64=call.base64)
         return exchange.answer(200, body, headers=warning_headers(vectors.warnings))

@@ -46,8 +46,12 @@ class ChatCall:
 
 def decode(body: bytes) -> ChatCall:
     """Decode a request body. Raises invalid_json, invalid_request and unsupported_parameter, naming the field."""
-    document = read_object(body)
-    if len(body) > MAX_SCHEMA_BYTES:
+    return decode_document(read_object(body), len(body))
+
+
+def decode_document(document: Document, size: int) -> ChatCall:
+    """Decode what was read of a body of `size` bytes. Raises invalid_request and unsupported_parameter."""
+    if size > MAX_SCHEMA_BYTES:
         for name in ("tools", "functions", "response_format"):
             check_length(document.get(name), name, MAX_SCHEMA_BYTES)
     request = pb.CompletionRequest(dialect=pb.DIALECT_OPENAI_CHAT)
