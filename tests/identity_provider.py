@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,6 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
+
+from tokendance_cli.browser_login import sign_in
+from tokendance_cli.contexts import Context
+from tokendance_cli.openid import Issuer
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 AUDIENCE = "https://gateway.example.com"
@@ -37,6 +42,28 @@ class IdentityProvider:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{client}:{SECRET}".encode()).decode())
         with urllib.request.urlopen(request, timeout=10) as answer:
             return str(json.load(answer)["access_token"])
+
+    def token_of(self, who: str) -> str:
+        """Return the access token of somebody who signs in by browser."""
+        context = Context(
+            "work",
+            "127.0.0.1:1",
+            issuer=self.issuer,
+            client_id="tokendance-cli",
+            audience=AUDIENCE,
+            scope="openid gateway",
+        )
+        threads: list[threading.Thread] = []
+
+        def show(url: str) -> None:
+            threads.append(threading.Thread(target=Browser(who).sign_in, args=(url,)))
+            threads[0].start()
+
+        try:
+            return sign_in(Issuer(context), show, browser=False, patience_s=10).access_token
+        finally:
+            for thread in threads:
+                thread.join()
 
     def rotate(self) -> None:
         """Replace the key that signs; the old one is published no more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,15 +13,12 @@ import pytest
 from tests.e2e.nodes import Process, stopping, wait_ready
 from tests.e2e.operator_cli import tokendance
 from tests.e2e.test_postgresql import Nodes
-from tests.identity_provider import AUDIENCE, Browser, IdentityProvider, running_identity_provider
+from tests.identity_provider import AUDIENCE, IdentityProvider, running_identity_provider
 from tests.servers import PostgresServer
 
 from tokendance import Client
 from tokendance.gateway.v1 import organization_pb2
 from tokendance.gateway.v1 import organizations_service_pb2 as pb
-from tokendance_cli.browser_login import sign_in
-from tokendance_cli.contexts import Context
-from tokendance_cli.openid import Issuer
 
 
 @dataclass(frozen=True)
@@ -32,28 +28,6 @@ class Pair:
     operator: Client
     other: str
     provider: IdentityProvider
-
-    def token(self, who: str) -> str:
-        """Return the access token of somebody who signs in by browser."""
-        context = Context(
-            "work",
-            "127.0.0.1:1",
-            issuer=self.provider.issuer,
-            client_id="tokendance-cli",
-            audience=AUDIENCE,
-            scope="openid gateway",
-        )
-        threads: list[threading.Thread] = []
-
-        def show(url: str) -> None:
-            threads.append(threading.Thread(target=Browser(who).sign_in, args=(url,)))
-            threads[0].start()
-
-        try:
-            return sign_in(Issuer(context), show, browser=False, patience_s=10).access_token
-        finally:
-            for thread in threads:
-                thread.join()
 
     def ask(self, token: str) -> str:
         """Return who the other node takes a bearer for, or why it does not let them in."""
@@ -112,7 +86,7 @@ def test_the_other_node_refuses_within_a_second(pair: Pair, what: str) -> None:
     organization = stubs.CreateOrganization(pb.CreateOrganizationRequest(organization=wanted)).organization.name
     member = organization_pb2.Member(roles=[organization_pb2.MEMBER_ROLE_MEMBER], email=f"{what}@example.com")
     name = stubs.CreateMember(pb.CreateMemberRequest(parent=organization, member=member)).member.name
-    token = pair.token(what)
+    token = pair.provider.token_of(what)
     assert pair.ask(token) == name
     if what == "member":
         stubs.SuspendMember(pb.SuspendMemberRequest(name=name, reason="of the test"))
@@ -128,7 +102,7 @@ def test_the_other_node_refuses_within_a_second(pair: Pair, what: str) -> None:
 
 def test_an_invitation_is_seen_by_the_other_node_within_a_second(pair: Pair) -> None:
     """Also by who was refused there just before."""
-    token = pair.token("late")
+    token = pair.provider.token_of("late")
     assert pair.ask(token) == "permission_denied"
     stubs = pair.operator.stubs.organizations
     wanted = organization_pb2.Organization(display_name="Of somebody late")
