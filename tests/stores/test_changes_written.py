@@ -17,6 +17,8 @@ from tests.stores.test_keys import DAY, MARK, NOW, Tenant
 from tokendance.ids import new_id
 from tokendance_server.domain.catalogue.entries import CatalogueStore, Edit, EntryKind
 from tokendance_server.domain.keys.key import Key
+from tokendance_server.domain.keys.last_use import UseStore
+from tokendance_server.domain.keys.request_store import KeyRequestStore, RequestDesk
 from tokendance_server.domain.keys.store import KeyStore
 from tokendance_server.domain.organizations import Member, Organization, OrganizationStore, Team
 from tokendance_server.domain.people.records import KeyFate, Policy
@@ -52,6 +54,11 @@ class House:
         """Act in a transaction on the tenant."""
         async with self.stores.people.tenant(self.tenant.organization) as opened:
             await act(opened)
+
+    async def at_desk(self, act: Callable[[RequestDesk], Awaitable[object]]) -> None:
+        """Act in a transaction on the tenant's requests for keys."""
+        async with self.stores.requests.desk(self.tenant.organization) as desk:
+            await act(desk)
 
     @property
     def organization(self) -> Organization:
@@ -119,6 +126,11 @@ WRITES = {
         lambda house: lambda: house.stores.keys.replace(house.key, replace(house.key, purpose="y", version=2)),
         lambda house: [f"key {house.key.name}"],
     ),
+    "a key is granted": Write(
+        "RequestDesk.put_key",
+        lambda house: lambda: house.at_desk(lambda desk: desk.put_key(replace(house.key, purpose="y", version=2))),
+        lambda house: [f"key {house.key.name}"],
+    ),
     "an organization is put": _put(lambda house: house.organization, "organization"),
     "a team is put": _put(lambda house: house.team, "team"),
     "a member is put": _put(lambda house: house.member, "member"),
@@ -136,7 +148,7 @@ WRITES = {
 }
 
 READS = {
-    *(f"KeyStore.{name}" for name in ("get", "find", "list", "rotation_of")),
+    *(f"KeyStore.{name}" for name in ("get", "find", "list", "made_by", "rotation_of")),
     *(f"OrganizationStore.{name}" for name in ("get", "get_team", "get_member")),
     "CatalogueStore.load",
     *(
@@ -150,11 +162,20 @@ READS = {
     ),
     "Tenant.team_in_use",
     "Tenant.made_by",
+    *(f"RequestDesk.{name}" for name in ("policy", "member", "team", "request", "key", "made_by", "undecided")),
+    "RequestDesk.owned_keys",
+    "KeyRequestStore.page",
 }
 UNTOLD = {
     "OrganizationStore.add_first": "only on an empty database: it has a test of its own",
     "PeopleStore.tenant": "opens the transaction in which the methods of Tenant write",
     "PeopleStore.set_preferences": "what a person likes to see is read anew each time, and kept in memory by nobody",
+    "KeyRequestStore.desk": "opens the transaction in which the methods of RequestDesk write",
+    "RequestDesk.put": "a request is read anew each time; the key that comes of it is told",
+    "RequestDesk.mark_made": "kept beside a `put`, for a repeat of the same call",
+    "RequestDesk.record": "the audit trail is kept in memory by nobody",
+    "UseStore.mark_used": "nothing is decided by the time of last use, which would be told every minute for every key",
+    "UseStore.redigest": "a key is found by either digest, and what it may do stays the same",
     "Tenant.mark_made": "kept beside a `put`, for a repeat of the same request",
 }
 
@@ -162,7 +183,8 @@ UNTOLD = {
 def test_every_method_of_the_stores_is_known_here() -> None:
     """A new one is a read, a write with its changes, or says why it records none."""
     protocols = {"KeyStore": KeyStore, "OrganizationStore": OrganizationStore, "CatalogueStore": CatalogueStore}
-    protocols |= {"PeopleStore": PeopleStore, "Tenant": OpenTenant}
+    protocols |= {"PeopleStore": PeopleStore, "Tenant": OpenTenant, "UseStore": UseStore}
+    protocols |= {"KeyRequestStore": KeyRequestStore, "RequestDesk": RequestDesk}
     methods = {
         f"{name}.{method}"
         for name, protocol in protocols.items()
