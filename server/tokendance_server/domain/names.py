@@ -87,6 +87,20 @@ def team_of(name: str, param: str) -> tuple[str, str]:
     return ("", name) if _TEAM_ID.fullmatch(name) else child_of(name, "teams", param)
 
 
+def subject_of(name: str, param: str) -> tuple[str, str]:
+    """Return the collection of a subject of quotas, and its resource name, or its id where only that was given.
+
+    Raises invalid_request with `param` for another form.
+    """
+    if _ORGANIZATION.fullmatch(name) or _ORGANIZATION_ID.fullmatch(name):
+        return "organizations", name
+    for collection in ("keys", "members", "teams"):
+        child = _CHILDREN[collection]
+        if child.fullmatch(name) or re.fullmatch(f"{_PREFIXES[collection]}_{_ID}", name):
+            return collection, name
+    raise _malformed(param, "organizations/{organization}, or below it /teams/…, /members/… or /keys/…")
+
+
 def policy_name(organization_id: str) -> str:
     """Return `organizations/{organization}/policy`."""
     return f"organizations/{organization_id}/policy"
