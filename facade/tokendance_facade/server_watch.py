@@ -10,6 +10,7 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tokendance.errors import GatewayError
 from tokendance.rpc import RpcFailure, from_rpc
 from tokendance_facade.internal import NOT_READY
 
@@ -21,6 +22,21 @@ _EVERY_S = 0.5
 _ANSWER_S = 2.0
 
 
+async def ask_server(channel: grpc.aio.Channel) -> bool:
+    """Return whether the server serves model calls now. Raises GatewayError where it refuses this facade or is away."""
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_ANSWER_S)
+    except grpc.RpcError as failure:
+        raise from_rpc(cast("RpcFailure", failure)) from failure
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def is_refusal(error: GatewayError) -> bool:
+    """Tell whether the server was reached, and takes this process for no facade."""
+    return error.metadata.get("listener") == "facade"
+
+
 class ServerWatch:
     """Knows whether the server can be reached, serves, and takes this process for a facade.
 
@@ -30,7 +46,6 @@ class ServerWatch:
     def __init__(self, channel: grpc.aio.Channel, *, every_s: float = _EVERY_S) -> None:
         self._channel = channel
         self._every_s = every_s
-        self._health: Any = health_pb2_grpc.HealthStub(channel)
         self._task: asyncio.Task[None] | None = None
         self._serves = False
         self._refusal = ""
@@ -69,19 +84,18 @@ class ServerWatch:
 
     async def _ask(self) -> None:
         try:
-            answer = await self._health.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_ANSWER_S)
-        except grpc.RpcError as failure:
-            self._failed(cast("RpcFailure", failure))
+            serves = await ask_server(self._channel)
+        except GatewayError as error:
+            self._failed(error)
             return
         if self._refusal:
             _log.info("server_takes_facade")
-        self._serves = answer.status == health_pb2.HealthCheckResponse.SERVING
+        self._serves = serves
         self._refusal = self._unreached = ""
 
-    def _failed(self, failure: RpcFailure) -> None:
-        error = from_rpc(failure)
+    def _failed(self, error: GatewayError) -> None:
         self._serves = False
-        refused = error.metadata.get("listener") == "facade"
+        refused = is_refusal(error)
         if refused and not self._refusal:
             _log.error("server_refused_facade", details=error.message)
         if not refused and not self._unreached:

@@ -160,10 +160,21 @@ async def test_a_facade_of_another_name_serves_nobody(node: Node, tmp_path: Path
         assert told.returncode == 1
         assert "FAILED   key" in told.stdout
         assert "Do not retry; tell the operator of the gateway" in told.stdout
+        checked = await asyncio.to_thread(_check, facade.popen.args[1:], tmp_path, environment)
+        assert checked["server's answer"] == "broken"
         authority.sign(FACADE_NAMES).write(tmp_path, "facade")
         await asyncio.to_thread(wait_ready, processes[0], node.internal[0])
         assert (await rest(node, "sim", stream=False)).done
         assert "server_takes_facade" in processes[0].text
+
+
+def _check(command: list[str], folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The states of `serve --check` for a process; its ports are taken, which is a problem of another part."""
+    told = subprocess.run(
+        [TOKENDANCE, *command, "--check", "--format", "json"],
+        capture_output=True, text=True, check=False, timeout=20, cwd=folder, env=environment,
+    )  # fmt: skip
+    return {row["part"]: row["state"] for row in json.loads(told.stdout)}
 
 
 def _doctor(node: Node, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """A configuration inspected before it is served: what is on, what is insecure, and what would not start.
 
-Nothing is made, changed or locked: not a directory, not a byte of a file, not a row. Only database and Redis are asked.
+Nothing is made, changed or locked: not a directory, not a byte of a file, not a row. Only stores and server are asked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tokendance_cli.preflight.doors import (
     inspect_server,
 )
 from tokendance_cli.preflight.row import Row, State
+from tokendance_cli.preflight.server import inspect_answer
 from tokendance_cli.preflight.stores import STORES, inspect_stores, inspect_ways
 from tokendance_cli.preflight.upstreams import inspect_egress, inspect_models, inspect_providers
 from tokendance_cli.run_node import loop_factory
@@ -45,7 +46,10 @@ def inspect(
     if role is not Role.FACADE:
         yield inspect_reflection(settings.server)
     if role is Role.FACADE:
-        yield inspect_server(settings)
+        way = inspect_server(settings)
+        yield way
+        if way.state not in (State.PROBLEM, State.LIMITED):
+            yield inspect_answer(settings)
     if role is not Role.SERVER:
         yield inspect_proxies(settings.facade)
         yield inspect_cors(settings.facade)

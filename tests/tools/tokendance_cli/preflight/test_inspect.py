@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.tools.tokendance_cli.certificates import write_certificate
 
 from tokendance_cli.node import Role
@@ -88,13 +92,35 @@ def test_a_facade_shows_its_certificate_to_its_server(look: Look, tmp_path: Path
     file = write_certificate(tmp_path, "127.0.0.1", (-1, 1))
     file.chmod(0o600)
     toml = f'[facade.server_tls]\ncertificate = "{file}"\nkey = "{file}"\nca = "{file}"\n'
-    far = {"server": "server.example:50052"}
+    far = {"server": "127.0.0.1:1"}
     assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.ON
     file.chmod(0o640)
     assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.INSECURE
     file.unlink()
     assert look(toml, role=Role.FACADE, facade=far)["server"].state is State.PROBLEM
-    assert look(role=Role.FACADE, facade={"server": "127.0.0.1:50052"})["server"].state is State.ON
+    assert look(role=Role.FACADE, facade={"server": "127.0.0.1:1"})["server"].state is State.ON
+
+
+def test_a_server_that_is_away_is_told_to_its_facade(look: Look) -> None:
+    """It would start, and wait; with the way to set it right. A socket that is not there is not even asked."""
+    row = look(role=Role.FACADE, facade={"server": "127.0.0.1:1"})["server's answer"]
+    assert row.state is State.BROKEN
+    assert row.do.startswith("start it, or correct facade.server")
+    assert "server's answer" not in look(role=Role.FACADE)
+
+
+def test_a_server_that_serves_is_told_to_its_facade(look: Look) -> None:
+    """As its health says."""
+    health = grpc_health.HealthServicer()
+    server = grpc.server(ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    service, states = "tokendance.gateway.v1.CompletionsService", health_pb2.HealthCheckResponse
+    for status, state in ((states.SERVING, State.ON), (states.NOT_SERVING, State.LIMITED)):
+        health.set(service, status)
+        assert look(role=Role.FACADE, facade={"server": f"127.0.0.1:{port}"})["server's answer"].state is state
+    server.stop(0).wait()
 
 
 @pytest.mark.parametrize(
