@@ -122,12 +122,14 @@ async def test_errors_of_the_driver_never_leave_the_stores(database: Database) -
     assert "fk_teams_organization_id" in str(no_parent.value.__cause__)
     with pytest.raises(StoreUnavailableError) as too_long:
         await keep(people, Organization(new_id("org"), "secret-name" * 100, NOW))
+    team = Team(organization.id, new_id("team"), "x", NOW)
+    await keep(people, team)
     orphan = Key(
-        organization_id=new_id("org"),
+        organization_id=organization.id,
         id=new_id("key"),
         purpose="secret-purpose",
         owner_id=new_id("user"),
-        team_id=new_id("team"),
+        team_id=team.id,
         quota=KeyQuota(inherited_from="x"),
         rotation=Rotation(86_400, new_id("user"), NOW),
         create_time=NOW,

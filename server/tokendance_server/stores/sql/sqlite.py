@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,19 @@ READ_OPTIONS = {"one_statement": True}
 """Execution options of a connection that reads with one statement and needs no transaction around it."""
 
 
+class _Connection(sqlite3.Connection):
+    """Rolls back before it is closed.
+
+    The statement of a caller who left in the middle would otherwise keep it open underneath, and the file locked.
+    """
+
+    def close(self) -> None:
+        """Close the connection and end its transaction."""
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
+
 def make_engine(file: Path) -> AsyncEngine:
     """Return the engine of a file, which is made at the first connection where there is none."""
     # One connection does everything: SQLite has one writer at a time in any case, and the releases before 3.51.3
@@ -33,6 +47,7 @@ def make_engine(file: Path) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=_WAIT_S,
         hide_parameters=True,
+        connect_args={"factory": _Connection},
     )
     event.listen(engine.sync_engine, "connect", _set_up)
     event.listen(engine.sync_engine, "begin", _begin)
@@ -115,4 +130,6 @@ def _set_up(dbapi_connection: Any, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get("one_statement"):
-        connection.exec_driver_sql("BEGIN")
+        # At once for writing, waiting for a writer before it: one that begins to read, and writes later, would fail
+        # where the connection of a caller who left commits in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
