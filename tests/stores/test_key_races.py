@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -61,7 +61,7 @@ class Town:
 
     def __init__(self, stores: Any) -> None:
         self.stores = stores
-        clock = ManualClock(START)
+        self.clock = clock = ManualClock(START)
         self.store = Interrupted(stores.keys)
         organizations = Organizations(stores.organizations, clock)
         self.verifier = verifier = Verifier(stores.keys, PEPPERS, clock, lambda: True)
@@ -141,6 +141,19 @@ async def test_of_keys_made_while_their_owner_is_stopped_none_works(town: Town) 
             stopped = await tenant.member(owner.id)
             assert stopped.state is MemberState.SUSPENDED
         await town.people.members.resume(OPERATOR, owner.name)
+
+
+async def test_a_repeat_finds_its_key_whatever_happened_since(town: Town) -> None:
+    """Its owner stopped, its end passed: the answer was lost, and the key is there."""
+    owner, responsible, _ = town.members
+    draft = replace(town.draft(owner, responsible), expire_time=START + timedelta(hours=1))
+    made, _ = await town.keys.create(OPERATOR, town.home.name, draft, "r")
+    town.clock.advance(7200)
+    await town.stop(owner)
+    again, secret = await town.keys.create(OPERATOR, town.home.name, draft, "r")
+    assert (again.id, secret) == (made.id, "")
+    other = town.keys.create(OPERATOR, town.home.name, replace(draft, purpose="y"), "r")
+    assert await _code(other) == "idempotency_conflict request_id"
 
 
 async def test_of_a_key_and_the_end_of_its_team_one_comes_first(town: Town) -> None:

@@ -122,9 +122,8 @@ class MemoryKeyStore:
     async def add(
         self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
     ) -> tuple[Key, bytes]:
-        made = self._creates.get((key.organization_id, request_id)) if request_id else None
-        if made is not None:
-            return self._keys[made[0]], made[1]
+        if request_id and (made := await self.made_by(key.organization_id, request_id)):
+            return made
         await self._require_working(key.organization_id, people_of(key))
         await self._require_team(key)
         if request_id:
@@ -135,6 +134,10 @@ class MemoryKeyStore:
         self.audit.write(event)
         self.changes.record(ChangeKind.KEY, key.name, key.create_time)
         return key, fingerprint
+
+    async def made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
+        made = self._creates.get((organization_id, request_id))
+        return None if made is None else (self._keys[made[0]], made[1])
 
     async def replace(
         self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None

@@ -112,6 +112,10 @@ class Keys:
         if not changes_all(caller, organization_id):
             raise _no_such_organization()
         check_printable(request_id, "request_id")
+        mark = fingerprint(draft)
+        # Before anything else of the draft: what was right when the first call came is no reason to fail a repeat.
+        if request_id and (made := await self._store.made_by(organization_id, request_id)):
+            return _repeated(*made, mark), ""
         now = self._clock.now()
         ids = check_draft(draft, organization_id, now)
         await require_known(self._organizations, organization_id, ids)
@@ -138,21 +142,13 @@ class Keys:
             excluded_route_tags=draft.excluded_route_tags,
             rotate_time=now,
         )
-        mark = fingerprint(draft)
         event = key_event(caller, origin, "key.create", None, key)
         try:
             kept, kept_mark = await self._store.add(key, request_id, mark, event)
         except (StoppedMemberError, GoneTeamError) as exc:
             raise stopped(exc, ids) from exc
-        if kept_mark != mark:
-            raise GatewayError(
-                errors_pb2.ERROR_REASON_IDEMPOTENCY_CONFLICT,
-                "This request_id made a different key before; use a new one for another key.",
-                param="request_id",
-                origin="caller",
-            )
         if kept.id != key.id:
-            return kept, ""
+            return _repeated(kept, kept_mark, mark), ""
         self._changed(key.id)
         return kept, secret
 
@@ -230,6 +226,17 @@ class Keys:
             state=query.state,
             rotation_overdue=query.rotation_overdue,
         )
+
+
+def _repeated(key: Key, before: bytes, now: bytes) -> Key:
+    if before != now:
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_IDEMPOTENCY_CONFLICT,
+            "This request_id made a different key before; use a new one for another key.",
+            param="request_id",
+            origin="caller",
+        )
+    return key
 
 
 def _no_such_organization() -> GatewayError:

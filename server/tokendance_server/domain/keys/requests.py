@@ -119,10 +119,6 @@ class KeyRequests:
         requester_id = self_id(caller, organization_id)
         draft = draft if draft.owner else replace(draft, owner=caller.name)
         now = self._clock.now()
-        ids = check_draft(draft, organization_id, now)
-        free = changes_all(caller, organization_id)
-        if not free and ids.owner_id != requester_id:
-            raise invalid("key.owner", "must be who asks; an administrator may grant it to somebody else")
         mark = hashlib.sha256(requester_id.encode() + fingerprint(draft)).digest()
         async with self._store.desk(organization_id) as desk:
             asker = check_requester(await desk.member(requester_id))
@@ -132,6 +128,10 @@ class KeyRequests:
                 kept = await desk.request(earlier.made_id)
                 assert kept is not None  # requests stay
                 return kept
+            ids = check_draft(draft, organization_id, now)
+            free = changes_all(caller, organization_id)
+            if not free and ids.owner_id != requester_id:
+                raise invalid("key.owner", "must be who asks; an administrator may grant it to somebody else")
             await require_there(desk, ids, None if free else asker)
             if await desk.undecided(requester_id) >= MOST_WAITING:
                 raise too_many_waiting(MOST_WAITING)

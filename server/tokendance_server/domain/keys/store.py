@@ -49,6 +49,9 @@ class KeyStore(Protocol):
         at the same moment finds the key, or the key finds them stopped. Likewise GoneTeamError.
         """
 
+    async def made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
+        """Return the key that a request id of the organization made, and the fingerprint it came with; or None."""
+
     async def replace(
         self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
     ) -> bool:

@@ -44,7 +44,7 @@ class SqlKeyStore:
     async def add(
         self, key: Key, request_id: str, fingerprint: bytes, event: EventDraft | None = None
     ) -> tuple[Key, bytes]:
-        if request_id and (made := await self._made_by(key.organization_id, request_id)):
+        if request_id and (made := await self.made_by(key.organization_id, request_id)):
             return made
         try:
             async with self._database.transaction() as connection:
@@ -68,10 +68,22 @@ class SqlKeyStore:
                 await record_change(connection, ChangeKind.KEY, key.name, key.create_time)
         except ConflictError as exc:
             # Another call with this request id was quicker.
-            if request_id and (made := await self._made_by(key.organization_id, request_id)):
+            if request_id and (made := await self.made_by(key.organization_id, request_id)):
                 return made
             raise StoreUnavailableError("the key contradicts what is kept") from exc
         return key, fingerprint
+
+    async def made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
+        query = select(key_creates).where(
+            key_creates.c.organization_id == organization_id, key_creates.c.request_id == request_id
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        made = await self.get(row.key_id)
+        assert made is not None  # the schema holds the reference
+        return made, row.fingerprint
 
     async def replace(
         self, before: Key, after: Key, mark: RotationMark | None = None, event: EventDraft | None = None
@@ -157,18 +169,6 @@ class SqlKeyStore:
         async with self._database.read() as connection:
             rows = (await connection.execute(query, parameters)).all()
         return read_key(rows) if rows else None
-
-    async def _made_by(self, organization_id: str, request_id: str) -> tuple[Key, bytes] | None:
-        query = select(key_creates).where(
-            key_creates.c.organization_id == organization_id, key_creates.c.request_id == request_id
-        )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
-            return None
-        made = await self.get(row.key_id)
-        assert made is not None  # the schema holds the reference
-        return made, row.fingerprint
 
 
 async def _require_working(connection: AsyncConnection, organization_id: str, member_ids: Collection[str]) -> None:
