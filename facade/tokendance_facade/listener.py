@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from tokendance.errors import GatewayError
@@ -148,7 +149,7 @@ class _Connections(web.Server):
 class _Connection(web.RequestHandler):
     """One connection: ends where a head does not arrive or an answer is not read; answers nonsense in our own form."""
 
-    __slots__ = ("_connections", "_head_timer", "_unread", "_write_timer")
+    __slots__ = ("_connections", "_head_timer", "_malformed", "_unread", "_write_timer")
 
     def __init__(self, connections: _Connections, **kwargs: Any) -> None:
         super().__init__(connections, **kwargs)
@@ -156,6 +157,7 @@ class _Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unread = 0
+        self._malformed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -178,7 +180,13 @@ class _Connection(web.RequestHandler):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self._malformed:
+            return
         super().data_received(data)
+        if self._messages and not isinstance(found := self._messages[-1][0], RawRequestMessage):
+            # Nothing behind it is a request.
+            self._malformed = True
+            _forget(found.exc)
         if self._messages or self._current_request is not None:
             if self._head_timer is not None:
                 self._disarm()
@@ -193,6 +201,8 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what the parser refused. The parser's own words may hold bytes of the request, so they stay here."""
+        if exc is not None and status < 500:
+            _forget(exc)
         if status >= 500:
             _log.error("request_crashed", exc_info=exc)
             error = internal_error()
@@ -239,3 +249,8 @@ class _Connection(web.RequestHandler):
         self._head_timer = None
         if self._current_request is None and not self._messages and self.transport is not None:
             self.transport.abort()
+
+
+def _forget(exc: BaseException) -> None:
+    """Drop a traceback that would keep a connection, and all bytes that came over it, until garbage is collected."""
+    exc.__traceback__ = None

@@ -32,7 +32,7 @@ KEPT_FILES = 16
 
 
 class Probe:
-    """Looks at a node's processes from outside. `grown_bytes` is how much resident memory an attack may leave.
+    """Looks at a node's processes from outside. `grown_bytes` is how much more than `before` an attack may leave.
 
     That is for attacks that send little, or come for the first time: `leaves_nothing` is the finer measure.
     """
@@ -41,7 +41,7 @@ class Probe:
         self.node = node
         self.grown_bytes = 3 * NOISE_BYTES
         self.others: Bystander | None = None
-        self._before = 0
+        self.before = 0
         self._processes = [psutil.Process(process.popen.pid) for process in node.processes]
 
     def memory(self) -> int:
@@ -87,7 +87,7 @@ class Probe:
     def begin_again(self) -> None:
         """Compare with now: an attack's first time fills pools that its second finds filled."""
         time.sleep(0.2)
-        self._before = self.memory()
+        self.before = self.memory()
 
     def warm_up(self) -> None:
         """Call every way that others call, so that caches and pools are what they will be."""
@@ -99,7 +99,7 @@ class Probe:
     @contextmanager
     def unharmed(self) -> Iterator[None]:
         """Have somebody else call all the while, and compare before and after."""
-        self._before, files = self.memory(), self.files()
+        self.before, files = self.memory(), self.files()
         other = self.others = Bystander(self.node)
         other.start()
         try:
@@ -110,9 +110,9 @@ class Probe:
         assert other.failures == []
         assert other.longest_s < OTHERS_WAIT_S
         with suppress(AssertionError):
-            until(lambda: self.files() <= files + KEPT_FILES and self.memory() - self._before < self.grown_bytes, 6)
+            until(lambda: self.files() <= files + KEPT_FILES and self.memory() - self.before < self.grown_bytes, 6)
         assert self.files() <= files + KEPT_FILES, f"{self.files() - files} descriptors more than before"
-        grown = self.memory() - self._before
+        grown = self.memory() - self.before
         assert grown < self.grown_bytes, f"{grown / MiB:.1f} MiB more than before"
 
 

@@ -11,11 +11,12 @@ from contextlib import suppress
 import pytest
 from tests.e2e.nodes import BODY_LIMIT_BYTES, Node
 from tests.faults.probes import MiB, Probe
-from tests.faults.wire import CHAT, GOOD, Reply, connect, exchange, head, posted
+from tests.faults.wire import CHAT, GOOD, STREAMED, Reply, connect, exchange, head, posted
 
 CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 GOOD_CHUNK = b"%x\r\n%b\r\n" % (len(GOOD), GOOD)
 LENGTH = f"Content-Length: {len(GOOD)}"
+LONG = STREAMED % b"sim:tokens=400:rate=20"
 CHUNKED = "Transfer-Encoding: chunked"
 OVER = BODY_LIMIT_BYTES + 1
 
@@ -170,6 +171,45 @@ def test_many_slow_connections_hold_nothing_up(node: Node, probe: Probe) -> None
     finally:
         for one in opened:
             one.close()
+
+
+LINES = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+# name -> (lines of the first request, method, path, what follows it without end)
+FOLLOWED: dict[str, tuple[list[str], str, str, bytes]] = {
+    "requests behind a request": ([LENGTH], "POST", CHAT, LINES),
+    "requests behind a stream": ([f"Content-Length: {len(LONG)}"], "POST", CHAT, LINES),
+    "bytes behind an upgrade": ([LENGTH, "Connection: Upgrade", "Upgrade: websocket"], "POST", CHAT, b"x" * 60_000),
+    "bytes behind an upgrade to HTTP/2": (
+        [LENGTH, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: "], "POST", CHAT, b"x" * 60_000
+    ),
+    "bytes behind an upgrade of a stream": (
+        [f"Content-Length: {len(LONG)}", "Connection: Upgrade", "Upgrade: websocket"], "POST", CHAT, b"x" * 60_000
+    ),
+    "bytes behind a tunnel": ([], "CONNECT", "a:443", b"x" * 60_000),
+    "bytes behind a request without a body": ([], "GET", "/v1/models", b"x" * 60_000),
+    "a body that nobody asked for": (["Content-Length: 1073741824"], "GET", "/v1/models", b"x" * 60_000),
+    "empty lines": ([], "", "", b"\r\n" * 30_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_what_is_not_read_yet_does_not_pile_up(node: Node, name: str, probe: Probe) -> None:
+    """Of a sender that never reads, only so much is taken as a few buffers hold; then it waits, or is cut off."""
+    lines, method, path, follows = FOLLOWED[name]
+    body = LONG if f"Content-Length: {len(LONG)}" in lines else GOOD if LENGTH in lines else b""
+    for _ in range(2):
+        probe.begin_again()
+        with connect(node.origin) as opened:
+            if method:
+                opened.sendall(head(node, *lines, method=method, path=path) + body)
+            opened.settimeout(0.7)
+            with suppress(OSError):
+                for _ in range(100 * MiB // len(follows)):
+                    opened.sendall(follows)
+            assert probe.node.processes[0].popen.poll() is None
+            grown = probe.memory() - probe.before
+            assert grown < 12 * MiB, f"{grown / MiB:.1f} MiB while it lasts"
+    assert posted(node, GOOD).status == 200
 
 
 def test_trailers_change_nothing(node: Node) -> None:
