@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -28,7 +29,6 @@ from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
-from tokendance_server.domain.keys.last_use import LastUses
 from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.organizations import Organizations
@@ -39,6 +39,7 @@ from tokendance_server.identity import Identity, open_identity, sign_ins_maker
 from tokendance_server.listeners import Listener
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
+from tokendance_server.quota import build_quota
 from tokendance_server.registration import register
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
@@ -64,6 +65,16 @@ class FirstKey:
     secret: str
 
 
+class Background(Protocol):
+    """Does something besides the calls, from the node's start to its end."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    async def close(self) -> None:
+        """Do what is left, and end; harmless where it was never started."""
+
+
 class Server:
     """One server, wired and not yet listening."""
 
@@ -77,7 +88,7 @@ class Server:
         lag: LoopLag,
         watcher: Watcher,
         streams: RunningStreams,
-        uses: LastUses,
+        background: Sequence[Background],
         catalogue: Catalogue,
         transport: Transport,
         drainer: Drainer,
@@ -92,7 +103,7 @@ class Server:
         self._lag = lag
         self._watcher = watcher
         self._streams = streams
-        self._uses = uses
+        self._background = background
         self._catalogue = catalogue
         self._transport = transport
         self._drainer = drainer
@@ -143,7 +154,8 @@ class Server:
         """Follow the changes, and listen. Raises StartupError where an address is taken."""
         await self._catalogue.start()
         await self._watcher.start()
-        self._uses.start()
+        for one in self._background:
+            one.start()
         for listener in self._listeners:
             await listener.start()
         self._lag.start()
@@ -180,7 +192,8 @@ class Server:
         self._lag.stop()
         await self._watcher.stop()
         await self._streams.close()
-        await self._uses.close()
+        for one in self._background:
+            await one.close()
         await self._catalogue.stop()
         await self._drainer.close()
         await self._transport.close()
@@ -238,7 +251,8 @@ async def open_server(
         completions = Completions(
             lambda: parts.catalogue.serving, clock, leaving if config.draining.after_leaving else None
         )
-        handlers = register(completions, governance, parts)
+        quota = build_quota(storage.database, governance.watcher, peppers, clock)
+        handlers = register(completions, governance, parts, quota, clock)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
@@ -265,7 +279,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            uses=governance.uses,
+            background=[governance.uses, quota.reservations],
             catalogue=parts.catalogue,
             transport=transport,
             drainer=drainer,

@@ -27,14 +27,17 @@ from tokendance.gateway.v1 import (
     status_service_pb2_grpc,
 )
 from tokendance_server.catalogue import CatalogueParts
+from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.governance import Governance
+from tokendance_server.quota import QuotaParts
 from tokendance_server.services.audit import AuditService
 from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import MethodTable
 from tokendance_server.services.models import ModelsService
 from tokendance_server.services.organizations import OrganizationsService
+from tokendance_server.services.quota import QuotaService
 from tokendance_server.services.unimplemented import unimplemented
 
 FILES = [
@@ -52,7 +55,7 @@ FILES = [
 
 
 def register(
-    completions: Completions, governance: Governance, parts: CatalogueParts
+    completions: Completions, governance: Governance, parts: CatalogueParts, quota: QuotaParts, clock: Clock
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
     table = MethodTable()
@@ -65,8 +68,10 @@ def register(
     organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
+    # Completed as the ones above were.
+    quota_service = QuotaService(quota.quotas, clock)  # type: ignore[abstract]
+    quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (
-        (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, quota_service_pb2),
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
         (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
         (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),

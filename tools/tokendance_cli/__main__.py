@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from tokendance_cli.commands import audit, contexts, identity, keys, migrate, models, organizations, providers, secrets
+from tokendance_cli.commands import (
+    audit,
+    contexts,
+    identity,
+    keys,
+    migrate,
+    models,
+    organizations,
+    providers,
+    quota,
+    secrets,
+)
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.completion import completion
@@ -75,6 +86,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(quota.app, name="quota")
 app.command("apply")(apply)
 app.command("diff")(diff)
 app.command("chat")(chat)

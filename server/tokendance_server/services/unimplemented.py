@@ -14,11 +14,13 @@ Servicer = TypeVar("Servicer", bound=type)
 
 
 def refuse_rest(service: ServiceDescriptor) -> Callable[[Servicer], Servicer]:
-    """Return a class decorator that lets a servicer refuse every RPC of `service` that it does not define itself."""
+    """Return a class decorator that lets a servicer refuse every RPC of `service` that none of its parts defines."""
 
     def complete(servicer: Servicer) -> Servicer:
+        # The generated base has them all, and says nothing of which.
+        own = [part for part in servicer.__mro__ if not part.__module__.endswith("_pb2_grpc")]
         for method in service.methods:
-            if method.name not in vars(servicer):
+            if not any(method.name in vars(part) for part in own):
                 setattr(servicer, method.name, _refusal(method))
         return servicer
 

@@ -1,0 +1,14 @@
+"""The Quota servicer, put together from its parts; what none of them serves yet answers `unimplemented`."""
+
+from __future__ import annotations
+
+from tokendance.gateway.v1 import quota_service_pb2, quota_service_pb2_grpc
+from tokendance_server.services.quota_limits import LimitsService
+from tokendance_server.services.unimplemented import refuse_rest
+
+_SERVICE = quota_service_pb2.DESCRIPTOR.services_by_name["QuotaService"]
+
+
+@refuse_rest(_SERVICE)
+class QuotaService(LimitsService, quota_service_pb2_grpc.QuotaServiceServicer):
+    """Serves limits."""
