@@ -14,6 +14,7 @@ _ANY = st.integers(-(2**63), 2**63 - 1)
 
 
 def told(**counts: int) -> pb.Usage:
+    """Return a usage as a provider counted it."""
     return pb.Usage(source=pb.USAGE_SOURCE_PROVIDER, **counts)  # type: ignore[arg-type]
 
 
@@ -63,7 +64,7 @@ def test_estimate_of_a_codec_is_flagged() -> None:
     assert believe(usage, ESTIMATE) == (Counts(4, 2), True)
 
 
-@given(counts=st.fixed_dictionaries({name: _ANY for name in FIELDS}), repeated=st.booleans())
+@given(counts=st.fixed_dictionaries(dict.fromkeys(FIELDS, _ANY)), repeated=st.booleans())
 def test_nothing_is_ever_negative_or_absurd(counts: dict[str, int], repeated: bool) -> None:
     """Whatever a provider says, a charge is within bounds."""
     believed = believe(told(**counts), ESTIMATE, repeated=repeated)

@@ -18,10 +18,12 @@ TARIFF = Tariff({"": {"input": [Step(1_000_000)], "output": [Step(2_000_000)]}})
 
 
 def request(request_id: str = "req_1") -> OpenRequest:
+    """Return a request of one key."""
     return OpenRequest(request_id=request_id, start_us=START_US, organization_id="org_1", key_id="key_1")
 
 
 async def attempt_of(record: OpenRecord, tariff: Tariff | None = TARIFF) -> OpenAttempt:
+    """Begin an attempt that is estimated at 10 and 5 tokens."""
     return await record.attempt(
         model="small", provider="p", provider_label="P", upstream_model="up", input_tokens=10, output_tokens=5,
         tariff=tariff,
@@ -29,6 +31,7 @@ async def attempt_of(record: OpenRecord, tariff: Tariff | None = TARIFF) -> Open
 
 
 def usage(input_tokens: int, output_tokens: int) -> completion_pb2.Usage:
+    """Return a usage as a provider counted it."""
     return completion_pb2.Usage(
         input_tokens=input_tokens, output_tokens=output_tokens, source=completion_pb2.USAGE_SOURCE_PROVIDER
     )
