@@ -8,6 +8,7 @@ key order and integers above 2^53 must survive.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -1358,6 +1359,7 @@ class Completion(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The answer's id: minted by the gateway."""
     model: _builtins.str
@@ -1384,6 +1386,10 @@ class Completion(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What was left out or changed on the way, and why."""
 
+    @_builtins.property
+    def account(self) -> Global___CallAccount:
+        """What the call cost and what it leaves of the caller's limits. Set by the gateway."""
+
     def __init__(
         self,
         *,
@@ -1397,14 +1403,93 @@ class Completion(_message.Message):
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         dialect: Global___Dialect.ValueType = ...,
         extra_json: _builtins.str = ...,
+        account: Global___CallAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "dialect", b"dialect", "extra_json", b"extra_json", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "choices", b"choices", "created", b"created", "dialect", b"dialect", "extra_json", b"extra_json", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Completion: _TypeAlias = Completion  # noqa: Y015
+
+@_typing.final
+class CallAccount(_message.Message):
+    """What a call cost, and what it leaves of the limits that it met. Also in the trailing metadata of a call, as
+    `x-tokendance-account-bin`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    SERVED_BY_FIELD_NUMBER: _builtins.int
+    cost_micros: _builtins.int
+    """What the call cost, in millionths of a US dollar. Absent: not known yet, or the model has no price."""
+    estimated: _builtins.bool
+    """True when usage or cost is an estimate of the gateway."""
+    served_by: _builtins.str
+    """The public label of the provider that served. Empty: not known yet."""
+    @_builtins.property
+    def requests(self) -> Global___RateStanding:
+        """The tightest limit on requests. Absent: none applies."""
+
+    @_builtins.property
+    def tokens(self) -> Global___RateStanding:
+        """The tightest limit on tokens. Absent: none applies."""
+
+    def __init__(
+        self,
+        *,
+        requests: Global___RateStanding | None = ...,
+        tokens: Global___RateStanding | None = ...,
+        cost_micros: _builtins.int | None = ...,
+        estimated: _builtins.bool = ...,
+        served_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_micros) -> _WhichOneofReturnType__cost_micros | None: ...
+
+Global___CallAccount: _TypeAlias = CallAccount  # noqa: Y015
+
+@_typing.final
+class RateStanding(_message.Message):
+    """How one limit stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """The limit, in its unit, 0 or more."""
+    remaining: _builtins.int
+    """What this call leaves of it, 0 or more."""
+    @_builtins.property
+    def reset(self) -> _duration_pb2.Duration:
+        """Until it is whole again. Absent: it never is by itself."""
+
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+        reset: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset", b"reset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remaining", b"remaining", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateStanding: _TypeAlias = RateStanding  # noqa: Y015
 
 @_typing.final
 class Choice(_message.Message):
@@ -1701,6 +1786,7 @@ class Started(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The answer's id: minted by the gateway."""
     model: _builtins.str
@@ -1717,6 +1803,10 @@ class Started(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What was left out or changed on the way, and why."""
 
+    @_builtins.property
+    def account(self) -> Global___CallAccount:
+        """What the call leaves of the caller's limits; its cost comes at the end. Set by the gateway."""
+
     def __init__(
         self,
         *,
@@ -1727,10 +1817,11 @@ class Started(_message.Message):
         service_tier: _builtins.str = ...,
         system_fingerprint: _builtins.str = ...,
         dialect: Global___Dialect.ValueType = ...,
+        account: Global___CallAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "dialect", b"dialect", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created", b"created", "dialect", b"dialect", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2162,21 +2253,27 @@ class Finished(_message.Message):
 
     USAGE_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     extra_json: _builtins.str
     """Unknown fields of the end of the stream: one JSON object, or empty."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What was used."""
 
+    @_builtins.property
+    def account(self) -> Global___CallAccount:
+        """What the call cost and what it leaves of the caller's limits. Set by the gateway."""
+
     def __init__(
         self,
         *,
         usage: Global___Usage | None = ...,
         extra_json: _builtins.str = ...,
+        account: Global___CallAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_json", b"extra_json", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "extra_json", b"extra_json", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2270,6 +2367,7 @@ class Embeddings(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The public model name that answered."""
     @_builtins.property
@@ -2284,6 +2382,10 @@ class Embeddings(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What was left out or changed on the way, and why."""
 
+    @_builtins.property
+    def account(self) -> Global___CallAccount:
+        """What the call cost and what it leaves of the caller's limits. Set by the gateway."""
+
     def __init__(
         self,
         *,
@@ -2291,10 +2393,11 @@ class Embeddings(_message.Message):
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         usage: Global___Usage | None = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
+        account: Global___CallAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model", b"model", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "embeddings", b"embeddings", "model", b"model", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
