@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ class _ByRecord:
 
     async def identify(self, token: str) -> Principal:
         """Return the caller. Raises as Tokens.identify."""
-        return await self._sign_ins.principal(await self._tokens.identify(token))
+        person = await self._tokens.identify(token)
+        principal = await self._sign_ins.principal(person)
+        return replace(principal, sign_in_time=person.sign_in_time, expire_time=person.expire_time)
 
 
 class _ByName:

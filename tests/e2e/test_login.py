@@ -150,6 +150,7 @@ def test_a_browser_signs_an_administrator_in_until_they_sign_out(desk: Desk) -> 
     assert "Signed in to" in desk.login("ada")
     caller = desk.good("whoami")
     assert (caller["name"], caller["kinds"]) == ("identities/ada", ["CALLER_KIND_PLATFORM_ADMIN"])
+    assert caller["sign_in_time"] < caller["expire_time"]
     assert all(path.stat().st_mode & 0o077 == 0 for path in desk.kept() if "config" in str(path))
     (file,) = desk.folder.rglob("work.json")
     refresh_token = json.loads(file.read_text())["refresh_token"]

@@ -28,6 +28,10 @@ class Principal:
     labels: Mapping[str, str] = field(default_factory=dict)
     secret_time: datetime | None = None
     """When the secret was minted that the caller came with: tells an API key's secrets apart."""
+    sign_in_time: datetime | None = None
+    """When somebody with an access token proved who they are last; None for everybody else."""
+    expire_time: datetime | None = None
+    """When the access token ends that the caller came with; None for everybody else."""
 
 
 GATEWAY = Principal(kinds=frozenset(), name="gateway")

@@ -32,6 +32,10 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
         told = organization_pb2.Caller(kinds=sorted(caller.kinds), name=caller.name)
         if not caller.key_id:
             told.preferences.CopyFrom(messages.preferences_message(await self._people.preferences.get(caller)))
+        if caller.sign_in_time is not None:
+            told.sign_in_time.FromDatetime(caller.sign_in_time)
+        if caller.expire_time is not None:
+            told.expire_time.FromDatetime(caller.expire_time)
         if member_id(caller):
             await self._tell_member(caller, told)
         return pb.GetCallerResponse(caller=told)

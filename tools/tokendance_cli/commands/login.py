@@ -84,6 +84,7 @@ def whoami(context: typer.Context, form: FormatOption = None) -> None:
 
     from tokendance.gateway.v1 import access_pb2
     from tokendance.gateway.v1 import organizations_service_pb2 as pb
+    from tokendance_cli.key_view import utc
     from tokendance_cli.node_client import admin_client
 
     with admin_client(context) as client:
@@ -99,6 +100,7 @@ def whoami(context: typer.Context, form: FormatOption = None) -> None:
             ("address", caller.email),
             ("roles", ", ".join(kinds)),
             ("member of", ", ".join(one.name.rpartition("/members/")[0] for one in caller.memberships)),
+            ("token ends", utc(caller.expire_time) if caller.HasField("expire_time") else ""),
         ]
     )
 

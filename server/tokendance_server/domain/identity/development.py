@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from datetime import datetime
 
 from joserfc import jwt
@@ -15,7 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.identity.roles import KINDS, Claims, Grant, Role, principal_of
+from tokendance_server.domain.identity.roles import KINDS, Claims, Grant, Role, principal_of, session_times
 from tokendance_server.domain.identity.signing_keys import PublicKey
 from tokendance_server.domain.identity.tokens import AccessTokens, Expected, refused
 from tokendance_server.domain.principals import Principal
@@ -89,4 +90,5 @@ def _bearer(claims: Claims) -> Principal:
         grant = Grant(known, organization)
     except ValueError as exc:
         raise refused("The token's role and organization do not go together.") from exc
-    return principal_of(claims["sub"], [grant], member)
+    signed_in, ends = session_times(claims)
+    return replace(principal_of(claims["sub"], [grant], member), sign_in_time=signed_in, expire_time=ends)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -28,6 +29,8 @@ PEOPLE = frozenset(KINDS.values())
 
 _MOST_GROUPS = 1000
 _MOST_EMAIL = 320
+# Later than any token lasts, and early enough for every calendar.
+_LATEST = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Person:
     email: str
     grants: frozenset[Grant]
     told_groups: bool = True
+    sign_in_time: datetime | None = None
+    expire_time: datetime | None = None
 
 
 class RoleMap:
@@ -88,7 +93,9 @@ class RoleMap:
         # Anything but a plain true is an address that somebody may have made up.
         verified = isinstance(email, str) and claims.get("email_verified") is True and len(email) <= _MOST_EMAIL
         address = str(email).casefold() if verified else ""
-        return Person(claims["sub"], address, frozenset(found), isinstance(claims.get(self._claim), (str, list)))
+        told_groups = isinstance(claims.get(self._claim), (str, list))
+        signed_in, ends = session_times(claims)
+        return Person(claims["sub"], address, frozenset(found), told_groups, signed_in, ends)
 
     def principal(self, claims: Claims) -> Principal:
         """Return the caller that these claims make. Raises permission_denied where they carry no role, or too many."""
@@ -114,6 +121,17 @@ def principal_of(subject: str, grants: Iterable[Grant], member: str = "") -> Pri
         raise denied("Your groups give you roles in more than one organization; ask for an account in one of them.")
     (organization,) = organizations
     return Principal(kinds=frozenset(KINDS[grant.role] for grant in roles), name=name, organization=organization)
+
+
+def session_times(claims: Claims) -> tuple[datetime | None, datetime | None]:
+    """Return when the bearer of a token signed in, or when it was issued where it does not tell, and when it ends."""
+    return _moment(claims.get("auth_time")) or _moment(claims.get("iat")), _moment(claims.get("exp"))
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LATEST:
+        return None
+    return datetime.fromtimestamp(value, UTC)
 
 
 def _texts(claim: object) -> Iterable[str]:

@@ -8,7 +8,7 @@ import pytest
 from tests.server.domain.identity.issuer import ACME, GROUPS, SUBJECTS
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.identity.roles import KINDS, Grant, RoleMap
+from tokendance_server.domain.identity.roles import KINDS, Grant, RoleMap, session_times
 
 ROLES = RoleMap("groups", GROUPS, SUBJECTS)
 
@@ -54,6 +54,23 @@ def test_an_address_counts_where_it_was_verified(claims: dict[str, Any], email: 
     """By a plain true; and whether groups were spoken of is known."""
     person = ROLES.person({"sub": "ada"} | claims)
     assert (person.subject, person.email, person.told_groups) == ("ada", email, told)
+
+
+@pytest.mark.parametrize(
+    ("claims", "signed_in", "ends"),
+    [
+        ({"iat": 0, "exp": 60}, "1970-01-01T00:00:00+00:00", "1970-01-01T00:01:00+00:00"),
+        ({"auth_time": 30, "iat": 60, "exp": 90}, "1970-01-01T00:00:30+00:00", "1970-01-01T00:01:30+00:00"),
+        ({"auth_time": True, "iat": 1.5, "exp": 1e300}, "1970-01-01T00:00:01.500000+00:00", None),
+        ({"auth_time": "now", "exp": float("nan")}, None, None),
+        ({"auth_time": -1, "exp": -1}, None, None),
+    ],
+    ids=str,
+)
+def test_a_session_has_its_times(claims: dict[str, Any], signed_in: str | None, ends: str | None) -> None:
+    """Those that make no sense are none."""
+    told = [moment and moment.isoformat() for moment in session_times(claims)]
+    assert told == [signed_in, ends]
 
 
 @pytest.mark.parametrize(
