@@ -192,6 +192,7 @@ FAULTS: dict[str, tuple[Outcome, Outcome]] = {
     # So many bytes that each has a test of its own for the node's memory.
     "fault:huge-body": (BROKEN, midway(BROKEN, "")),
     "refused": both(UNAVAILABLE),
+    "nameless": both(UNAVAILABLE),
 }
 
 # Each must come out as two whole calls, whatever way the upstream cuts them up.

@@ -22,6 +22,8 @@ from tests.certificates import FACADE_NAME, FACADE_NAMES, SERVER_NAMES, Authorit
 ROOT = Path(__file__).resolve().parents[2]
 TOKENDANCE = Path(sys.executable).with_name("tokendance")
 PROVIDER_KEY = "sk-upstream-canary-4f6cbb0f2f1d4f4e"
+# The top-level domain is reserved: no resolver finds anything below it.
+NO_SUCH_NAME = "upstream-canary.invalid"
 START_S = 20
 STOP_S = 15
 
@@ -110,8 +112,8 @@ def free_ports(count: int) -> list[int]:
 def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float) -> str:
     """The configuration of a server: the demo and every model of the simulator, by the simulator's own names.
 
-    `patient/NAME` is the same model behind a provider with long timeouts, `refused` one where nobody listens, and
-    `acme/sim` has an alias and a public description.
+    `patient/NAME` is the same model behind a provider with long timeouts, `refused` one where nobody listens,
+    `nameless` one whose host has no address, and `acme/sim` has an alias and a public description.
     """
     quick = {"first_byte_timeout_s": 1.0, "idle_timeout_s": 0.8, "total_timeout_s": 20}
     providers: list[Mapping[str, Any]] = [
@@ -120,11 +122,13 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float) -
         | quick,
         {"name": "patient", "kind": "openai", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"},
         {"name": "refused", "kind": "openai", "base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"},
+        {"name": "nameless", "kind": "openai", "base_url": f"https://{NO_SUCH_NAME}/v1"},
     ]
     everything = ["completions", "embeddings", "tools", "structured_output"]
     catalogue: list[Mapping[str, Any]] = [
         {"name": "demo-echo", "capabilities": everything, "routes": [_route("demo", "demo-echo")]},
         {"name": "refused", "capabilities": everything, "routes": [_route("refused", "any")]},
+        {"name": "nameless", "capabilities": everything, "routes": [_route("nameless", "any")]},
         {"name": "acme/sim", "aliases": ["short"], "owned_by": "acme", "routes": [_route("sim", "sim")]},
     ]
     catalogue += [{"name": one, "capabilities": everything, "routes": [_route("sim", one)]} for one in models]

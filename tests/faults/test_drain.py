@@ -1,4 +1,4 @@
-"""C3: a node that is told to end with fifty streams running, over both ways in and in both topologies."""
+"""C3: a node that is told to end with fifty streams running, over both ways in and in every topology."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def ready(node: Node) -> bool:
     return True
 
 
-@pytest.mark.parametrize("topology", ["one", "split"])
+@pytest.mark.parametrize("topology", ["one", "split", "tls"])
 async def test_streams_end_well_or_are_told_why(topology: str, upstream: Upstream, tmp_path: Path) -> None:
     """The short ones finish within the grace; the long ones end with a typed error; nothing is left; exit 0."""
     models = [LONG, LONG, SHORT, SHORT]
@@ -88,7 +88,7 @@ async def test_streams_end_well_or_are_told_why(topology: str, upstream: Upstrea
         assert "Traceback" not in node.text, node.text[-4000:]
 
 
-@pytest.mark.parametrize("topology", ["one", pytest.param("split", marks=pytest.mark.long)])
+@pytest.mark.parametrize("topology", ["one", pytest.param("split", marks=pytest.mark.long), "tls"])
 async def test_a_second_signal_is_fast(topology: str, upstream: Upstream, tmp_path: Path) -> None:
     """Whoever insists does not wait for the grace; callers are told all the same, and the exit is clean."""
     with running(topology, tmp_path, upstream.base_url, [LONG], stop_grace_s=60) as node:
