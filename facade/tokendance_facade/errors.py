@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from tokendance.errors import GatewayError, spec_of
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason, Surface
+from tokendance_facade.accounts import refusal_headers
 
 _DEFAULT_RETRY_S = 1
 _MAX_RETRY_S = 60
@@ -42,18 +44,24 @@ def shape_of(reason: ErrorReason.ValueType, surface: Surface.ValueType) -> Shape
 def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
     """Return `{"error": {…}}` in OpenAI's form with our additions."""
     shape = shape_of(error.reason, surface)
-    return orjson.dumps(
-        {
-            "error": {
-                "message": error.message,
-                "type": shape.type,
-                "param": error.param,
-                "code": shape.code,
-                "request_id": request_id,
-                "origin": error.origin,
-            }
-        }
-    )
+    document = {
+        "message": error.message,
+        "type": shape.type,
+        "param": error.param,
+        "code": shape.code,
+        "request_id": request_id,
+        "origin": error.origin,
+    }
+    if "metric" in error.metadata:
+        document |= _limit_fields(error.metadata)
+    return orjson.dumps({"error": document})
+
+
+def _limit_fields(told: Mapping[str, str]) -> dict[str, Any]:
+    """Return which limit refused a call, when it is better, and what to do."""
+    limit: dict[str, Any] = {name: told[name] for name in ("subject", "metric", "window", "model") if told.get(name)}
+    limit |= {name: int(told[name]) for name in ("limit", "spent", "held") if name in told}
+    return {"limit": limit, "reset_at": told.get("reset_at") or None, "remedy": told.get("remedy", "")}
 
 
 def error_event(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
@@ -69,6 +77,8 @@ def error_headers(error: GatewayError, status: int) -> list[tuple[str, str]]:
     elif error.retry_after_s is not None or status in _WAITABLE:
         seconds = _DEFAULT_RETRY_S if error.retry_after_s is None else error.retry_after_s
         headers.append(("retry-after", str(min(max(seconds, 1), _MAX_RETRY_S))))
+    if "metric" in error.metadata:
+        headers += refusal_headers(error.metadata, error.retry_after_s)
     return headers
 
 

@@ -31,6 +31,7 @@ from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.metering import Meter
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.doors import build_listeners, make_chains
@@ -47,9 +48,11 @@ from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
+from tokendance_server.stores.journal import FileJournal
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
+from tokendance_server.usage import open_usage
 
 _FIRST_ROTATION_S = 90 * 86_400
 # How long callers may take to hear the last words of calls that were ended.
@@ -89,6 +92,7 @@ class Server:
         watcher: Watcher,
         streams: RunningStreams,
         background: Sequence[Background],
+        journal: FileJournal,
         catalogue: Catalogue,
         transport: Transport,
         drainer: Drainer,
@@ -104,6 +108,7 @@ class Server:
         self._watcher = watcher
         self._streams = streams
         self._background = background
+        self._journal = journal
         self._catalogue = catalogue
         self._transport = transport
         self._drainer = drainer
@@ -196,6 +201,7 @@ class Server:
             await one.close()
         await self._catalogue.stop()
         await self._drainer.close()
+        await self._journal.close()
         await self._transport.close()
         await self._identity.close()
         await self._storage.close()
@@ -248,10 +254,13 @@ async def open_server(
         drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
         undo.push_async_callback(drainer.close)
         leaving = drainer.tell(DrainedAnswers(registry))
-        completions = Completions(
-            lambda: parts.catalogue.serving, clock, leaving if config.draining.after_leaving else None
-        )
+        usage = open_usage(directory.path, directory.node_id, clock)
+        undo.push_async_callback(usage.journal.close)
         quota = build_quota(storage.database, governance.watcher, peppers, clock)
+        meter = Meter(usage.ledger, usage.estimates, usage.prices, quota.reservations)
+        completions = Completions(
+            lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
+        )
         handlers = register(completions, governance, parts, quota, clock)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
@@ -280,6 +289,7 @@ async def open_server(
             watcher=governance.watcher,
             streams=governance.streams,
             background=[governance.uses, quota.reservations],
+            journal=usage.journal,
             catalogue=parts.catalogue,
             transport=transport,
             drainer=drainer,

@@ -16,6 +16,8 @@ from tokendance.gateway.v1.errors_pb2 import ErrorReason
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 CALLER_KEY = "x-tokendance-caller-bin"
+ACCOUNT_KEY = "x-tokendance-account-bin"
+"""What a model call cost and leaves of its limits, behind its answer: a serialized `CallAccount`."""
 
 # What a bare gRPC status means where no ErrorInfo came: the transport's own errors, or an intermediary's.
 _REASON_OF_STATUS: dict[int, ErrorReason.ValueType] = {

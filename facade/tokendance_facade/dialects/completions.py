@@ -95,7 +95,7 @@ def encode(completion: pb.Completion, *, echo: str = "") -> bytes:
         ],
     }
     if completion.HasField("usage"):
-        document["usage"] = usage_document(completion.usage)
+        document["usage"] = usage_document(completion.usage, completion.account)
     if completion.system_fingerprint:
         document["system_fingerprint"] = completion.system_fingerprint
     if completion.extra_json and completion.dialect == pb.DIALECT_OPENAI_COMPLETIONS:
@@ -139,7 +139,11 @@ class TextStreamEncoder:
             elif kind == "finished":
                 self.finished = True
                 if self._include_usage:
-                    out.append(self._event({"choices": [], "usage": usage_document(event.finished.usage)}))
+                    out.append(
+                        self._event(
+                            {"choices": [], "usage": usage_document(event.finished.usage, event.finished.account)}
+                        )
+                    )
                 out.append(DONE)
         return b"".join(out)
 

@@ -20,8 +20,11 @@ SHOWS_NATIVE = frozenset({pb.FINISH_REASON_PAUSE, pb.FINISH_REASON_OTHER})
 """The finish reasons that say too little without the upstream's own word."""
 
 
-def usage_document(usage: pb.Usage) -> Document:
-    """Return usage as Chat Completions shows it: prompt tokens include cached ones, completion tokens reasoning."""
+def usage_document(usage: pb.Usage, account: pb.CallAccount | None = None) -> Document:
+    """Return usage as Chat Completions shows it: prompt tokens include cached ones, completion tokens reasoning.
+
+    With `account`, also what the call cost, and whether that is an estimate.
+    """
     prompt: Document = {"cached_tokens": usage.cached_input_tokens, "audio_tokens": usage.audio_input_tokens}
     if usage.cache_write_tokens:
         prompt["cache_write_tokens"] = usage.cache_write_tokens
@@ -39,6 +42,11 @@ def usage_document(usage: pb.Usage) -> Document:
             "rejected_prediction_tokens": usage.rejected_prediction_tokens,
         },
     }
+    if account is not None:
+        if account.HasField("cost_micros"):
+            document["cost_micros"] = account.cost_micros
+        if account.estimated:
+            document["estimated"] = True
     if usage.extra_json:
         add_extra(document, usage.extra_json)
     return document

@@ -16,6 +16,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.rpc import CALLER_KEY
+from tokendance_facade.accounts import account_headers
 from tokendance_facade.answers import Header, Reply, Sent
 from tokendance_facade.callers import CallerReader
 from tokendance_facade.config import FacadeConfig
@@ -106,9 +107,12 @@ class Calls:
         call = self._completions.StreamCompletion(
             request, metadata=self.metadata(exchange, credential), timeout=self._config.stream_timeout_s
         )
-        stream = self._open_stream(exchange, encoder)
+        account: tuple[Header, ...] = ()
+        stream = self._open_stream(exchange, encoder, lambda: account)
         try:
             async for message in call:
+                if not stream.opened and message.events[0].WhichOneof("event") == "started":
+                    account = account_headers(message.events[0].started.account)
                 data = encoder.feed(message.events)
                 if data:
                     await stream.send(data)
@@ -143,13 +147,15 @@ class Calls:
             return ((CALLER_KEY, assertion),)
         return (("authorization", f"Bearer {credential}"), (CALLER_KEY, assertion))
 
-    def _open_stream(self, exchange: Exchange, encoder: Encoder) -> EventStream:
+    def _open_stream(
+        self, exchange: Exchange, encoder: Encoder, account: Callable[[], tuple[Header, ...]]
+    ) -> EventStream:
         patience = _patience_s(exchange)
         headers_after_s = self._config.stream_headers_after_s
         return EventStream(
             exchange.request,
             exchange.request_id,
-            lambda: (*exchange.headers, *warning_headers(encoder.warnings)),
+            lambda: (*exchange.headers, *account(), *warning_headers(encoder.warnings)),
             headers_after_s=headers_after_s if patience is None else min(headers_after_s, patience * _HEAD_SHARE),
             keepalive_s=self._config.keepalive_s,
         )

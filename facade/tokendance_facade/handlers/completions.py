@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tokendance_facade.answers import Reply
+from tokendance.gateway.v1 import completion_pb2
+from tokendance_facade.accounts import account_headers
+from tokendance_facade.answers import Header, Reply
 from tokendance_facade.bodies import BodyReader
 from tokendance_facade.credentials import read_credential
 from tokendance_facade.dialects import completions, embeddings
@@ -28,7 +30,7 @@ class CompletionHandlers:
             return await self._calls.stream(exchange, credential, call.completion, encoder)
         completion = await self._calls.create(exchange, credential, call.completion)
         body = answer.encode(completion, function_call=call.function_call)
-        return exchange.answer(200, body, headers=warning_headers(completion.warnings))
+        return exchange.answer(200, body, headers=_headers(completion))
 
     async def completions(self, exchange: Exchange) -> Reply:
         """Answer `POST /v1/completions`."""
@@ -39,7 +41,7 @@ class CompletionHandlers:
             return await self._calls.stream(exchange, credential, call.completion, encoder)
         completion = await self._calls.create(exchange, credential, call.completion)
         body = completions.encode(completion, echo=call.echo)
-        return exchange.answer(200, body, headers=warning_headers(completion.warnings))
+        return exchange.answer(200, body, headers=_headers(completion))
 
     async def embeddings(self, exchange: Exchange) -> Reply:
         """Answer `POST /v1/embeddings`."""
@@ -47,4 +49,8 @@ class CompletionHandlers:
         call = await self._bodies.decoded(exchange.request, lambda document, _: embeddings.decode_document(document))
         vectors = await self._calls.embed(exchange, credential, call.embeddings)
         body = embeddings.encode(vectors, base64=call.base64)
-        return exchange.answer(200, body, headers=warning_headers(vectors.warnings))
+        return exchange.answer(200, body, headers=_headers(vectors))
+
+
+def _headers(answer: completion_pb2.Completion | completion_pb2.Embeddings) -> tuple[Header, ...]:
+    return (*account_headers(answer.account), *warning_headers(answer.warnings))

@@ -14,27 +14,23 @@ from tokendance.ids import new_id
 from tokendance_server.domain.catalogue.in_force import Serving
 from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.metering import Meter, Metered, MeteredCaller
 from tokendance_server.domain.upstream import AfterLeaving, Upstream, UpstreamCall
+from tokendance_server.domain.usage.estimates import measure
 
 Events = Sequence[completion_pb2.CompletionEvent]
 
 
-class Caller(Protocol):
+class Caller(MeteredCaller, Protocol):
     """What a model call needs to know of its RPC, and may note down about it.
 
     `deadline` is in the event loop's monotonic seconds. `model` becomes the public id once it is known;
     `upstream_s` is the time spent waiting for the upstream, in seconds (of a stream: for its first event).
     """
 
-    request_id: str
     deadline: float
     model: str
     upstream_s: float
-
-    @property
-    def identity(self) -> Principal:
-        """Who calls."""
 
 
 class Completions:
@@ -43,58 +39,121 @@ class Completions:
     `after_leaving` reads a stream on whose caller has left; without it, the upstream is cancelled then.
     """
 
-    def __init__(self, serving: Callable[[], Serving], clock: Clock, after_leaving: AfterLeaving | None = None) -> None:
+    def __init__(
+        self, serving: Callable[[], Serving], clock: Clock, meter: Meter, after_leaving: AfterLeaving | None = None
+    ) -> None:
         self._serving = serving
         self._clock = clock
+        self._meter = meter
         self._after_leaving = after_leaving
 
     async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
-        """Answer in one message. Raises the errors of the model, request and provider families."""
-        model, route, upstream = self._choose(self._serving(), request.model, COMPLETIONS, caller)
-        warnings = upstream.warnings(request)
-        asked = _now()
+        """Answer in one message. Raises the errors of the model, request, quota and provider families."""
+        metered = self._begin(request, caller, streamed=False)
         try:
-            completion = await upstream.complete(request, _call(route, caller))
-        finally:
-            caller.upstream_s += _now() - asked
+            serving = self._serving()
+            model, route, upstream = self._choose(serving, request.model, COMPLETIONS, caller)
+            warnings = upstream.warnings(request)
+            await metered.admit(model, request, streamed=False)
+            await metered.attempt(route, serving.labels[route.provider])
+            asked = _now()
+            try:
+                completion = await upstream.complete(request, _call(route, caller))
+            finally:
+                caller.upstream_s += _now() - asked
+            await metered.succeed(_usage_of(completion), _size_of(completion))
+        except BaseException as exc:
+            await metered.fail(exc)
+            raise
         completion.id = new_id("cmpl")
         completion.model = model.id
         completion.created = int(self._clock.now().timestamp())
         completion.warnings.extend(warnings)
+        completion.account.CopyFrom(metered.account())
         return completion
 
     async def stream(self, request: completion_pb2.CompletionRequest, caller: Caller) -> AsyncIterator[Events]:
         """Answer as batches of events: Started first, Finished last. Raises as `create`, before or midway."""
-        model, route, upstream = self._choose(self._serving(), request.model, COMPLETIONS, caller)
-        warnings = upstream.warnings(request)
+        metered = self._begin(request, caller, streamed=True)
+        try:
+            serving = self._serving()
+            model, route, upstream = self._choose(serving, request.model, COMPLETIONS, caller)
+            warnings = upstream.warnings(request)
+            await metered.admit(model, request, streamed=True)
+            await metered.attempt(route, serving.labels[route.provider])
+            call = dataclasses.replace(_call(route, caller), after_leaving=self._after_leaving)
+            async with aclosing(self._answer(upstream.stream(request, call), metered, caller)) as batches:  # type: ignore[type-var]
+                started = False
+                async for events in batches:
+                    if not started:
+                        started = True
+                        self._introduce(events[0], model, warnings, metered)
+                    yield events
+        except BaseException as exc:
+            await metered.fail(exc)
+            raise
+
+    async def _answer(self, answer: AsyncIterator[Events], metered: Metered, caller: Caller) -> AsyncIterator[Events]:
+        """Yield an upstream's events; those of its end only once the call is charged.
+
+        Where a limit has no room for more of it, the answer ends with the reason `length`, as at a cap of the caller.
+        """
         asked = _now()
-        call = dataclasses.replace(_call(route, caller), after_leaving=self._after_leaving)
-        async with aclosing(upstream.stream(request, call)) as batches:  # type: ignore[type-var]
-            started = False
-            finished = False
+        waiting = True
+        async with aclosing(answer) as batches:  # type: ignore[type-var]
             async for events in batches:
-                if not started:
-                    started = True
+                if waiting:
+                    waiting = False
                     caller.upstream_s += _now() - asked
-                    self._begin(events[0], model, warnings)
+                metered.deliver(events)
+                last = events[-1]
+                if last.WhichOneof("event") == "finished":
+                    await metered.succeed(last.finished.usage if last.finished.HasField("usage") else None)
+                    last.finished.account.CopyFrom(metered.account())
+                    yield events
+                    return
                 yield events
-                finished = finished or events[-1].WhichOneof("event") == "finished"
-        if not finished:
-            raise GatewayError(
-                errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
-                "The provider's stream ended before the answer was complete; send the request again.",
-                origin="provider",
-            )
+                if not await metered.grow():
+                    break
+            else:
+                raise GatewayError(
+                    errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
+                    "The provider's stream ended before the answer was complete; send the request again.",
+                    origin="provider",
+                )
+        counts = metered.produced
+        await metered.succeed(None)
+        usage = completion_pb2.Usage(
+            input_tokens=counts.input_tokens,
+            output_tokens=counts.output_tokens,
+            source=completion_pb2.USAGE_SOURCE_ESTIMATED,
+        )
+        ended = completion_pb2.ChoiceFinished(finish_reason=completion_pb2.FINISH_REASON_LENGTH)
+        finished = completion_pb2.Finished(usage=usage, account=metered.account())
+        yield [
+            completion_pb2.CompletionEvent(choice_finished=ended),
+            completion_pb2.CompletionEvent(finished=finished),
+        ]
 
     async def embed(self, request: completion_pb2.EmbeddingsRequest, caller: Caller) -> completion_pb2.Embeddings:
-        """Turn texts into vectors. Raises the errors of the model, request and provider families."""
-        model, route, upstream = self._choose(self._serving(), request.model, EMBEDDINGS, caller)
-        asked = _now()
+        """Turn texts into vectors. Raises the errors of the model, request, quota and provider families."""
+        metered = self._meter.begin(caller, request.model, streamed=False, user=request.user)
         try:
-            embeddings = await upstream.embed(request, _call(route, caller))
-        finally:
-            caller.upstream_s += _now() - asked
+            serving = self._serving()
+            model, route, upstream = self._choose(serving, request.model, EMBEDDINGS, caller)
+            await metered.admit_texts(model, request)
+            await metered.attempt(route, serving.labels[route.provider])
+            asked = _now()
+            try:
+                embeddings = await upstream.embed(request, _call(route, caller))
+            finally:
+                caller.upstream_s += _now() - asked
+            await metered.succeed(embeddings.usage if embeddings.HasField("usage") else None)
+        except BaseException as exc:
+            await metered.fail(exc)
+            raise
         embeddings.model = model.id
+        embeddings.account.CopyFrom(metered.account())
         return embeddings
 
     def explain(
@@ -139,8 +198,16 @@ class Completions:
         route = _in_order(model)[0]
         return model, route, serving.upstreams[route.provider]
 
-    def _begin(
-        self, event: completion_pb2.CompletionEvent, model: Model, warnings: Sequence[completion_pb2.Warning]
+    def _begin(self, request: completion_pb2.CompletionRequest, caller: Caller, *, streamed: bool) -> Metered:
+        caller.model = request.model
+        return self._meter.begin(caller, request.model, streamed=streamed, user=request.user, metadata=request.metadata)
+
+    def _introduce(
+        self,
+        event: completion_pb2.CompletionEvent,
+        model: Model,
+        warnings: Sequence[completion_pb2.Warning],
+        metered: Metered,
     ) -> None:
         if event.WhichOneof("event") != "started":
             raise AssertionError("an upstream's first event is Started")
@@ -148,6 +215,16 @@ class Completions:
         event.started.model = model.id
         event.started.created = int(self._clock.now().timestamp())
         event.started.warnings.extend(warnings)
+        event.started.account.CopyFrom(metered.account())
+
+
+def _usage_of(completion: completion_pb2.Completion) -> completion_pb2.Usage | None:
+    return completion.usage if completion.HasField("usage") else None
+
+
+def _size_of(completion: completion_pb2.Completion) -> int:
+    """Return the bytes of text in an answer: what it is charged by where its provider did not count."""
+    return sum(measure(choice.message.parts)[0] for choice in completion.choices)
 
 
 def _in_order(model: Model) -> list[Route]:

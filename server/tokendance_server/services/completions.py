@@ -11,8 +11,10 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completions_service_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2_grpc as pb_grpc
 from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1.completion_pb2 import CallAccount
+from tokendance.rpc import ACCOUNT_KEY
 from tokendance_server.domain.completions import Completions
-from tokendance_server.services.call import call_of
+from tokendance_server.services.call import Call, Trust, call_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -28,7 +30,9 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
     ) -> pb.CreateCompletionResponse:
         """Answer a conversation in one message."""
         _refuse_idempotency_key(request.idempotency_key)
-        completion = await self._completions.create(request.completion, call_of(context))
+        call = call_of(context)
+        completion = await self._completions.create(request.completion, call)
+        _tell(call, completion.account)
         return pb.CreateCompletionResponse(completion=completion)
 
     async def StreamCompletion(
@@ -36,9 +40,12 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
     ) -> AsyncIterator[pb.StreamCompletionResponse]:
         """Answer a conversation as a stream of events."""
         _refuse_idempotency_key(request.idempotency_key)
-        batches = self._completions.stream(request.completion, call_of(context))
+        call = call_of(context)
+        batches = self._completions.stream(request.completion, call)
         try:
             async for events in batches:
+                if events[-1].WhichOneof("event") == "finished":
+                    _tell(call, events[-1].finished.account)
                 yield pb.StreamCompletionResponse(events=events)
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
@@ -47,7 +54,9 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
         self, request: pb.CreateEmbeddingsRequest, context: Context
     ) -> pb.CreateEmbeddingsResponse:
         """Turn texts into vectors."""
-        embeddings = await self._completions.embed(request.embeddings, call_of(context))
+        call = call_of(context)
+        embeddings = await self._completions.embed(request.embeddings, call)
+        _tell(call, embeddings.account)
         return pb.CreateEmbeddingsResponse(embeddings=embeddings)
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
@@ -62,6 +71,12 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
     ) -> pb.ExplainCompletionResponse:
         """Tell what would happen to a call, and call nobody."""
         return self._completions.explain(request.completion, call_of(context))
+
+
+def _tell(call: Call, account: CallAccount) -> None:
+    """Put what a call cost behind its answer, too, for callers who look there; the facade reads it in the answer."""
+    if call.trust is not Trust.FACADE:
+        call.add_trailing((ACCOUNT_KEY, account.SerializeToString()))
 
 
 def _refuse_idempotency_key(key: str) -> None:

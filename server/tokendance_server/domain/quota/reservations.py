@@ -27,6 +27,15 @@ class Reservation:
         self.standings: list[Standing] = [] if grant is None else grant.standings
         """How each limit stood before this call, hard and soft."""
 
+    @property
+    def bounds_answer(self) -> bool:
+        """True where a hard limit counts the tokens of the answer, or what they cost."""
+        grant = self._grant
+        return grant is not None and any(
+            not hold.row.rule.soft and grant.claim.affordable(hold.row.rule.metric, 0) is not None
+            for hold in grant.holds
+        )
+
     async def extend(self, output_tokens: int) -> bool:
         """Hold so many tokens of an answer in all; False where a limit has no room for them, or nobody can tell."""
         if self._grant is not None and not await self._owner.extend(self._grant, output_tokens):

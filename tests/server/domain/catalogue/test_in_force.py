@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.server.domain.meters import unlimited_meter
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2
@@ -131,8 +132,10 @@ async def test_a_change_of_the_feed_is_in_force_soon(desk: Desk) -> None:
 
 async def test_a_call_goes_on_with_the_upstream_that_it_began_with(desk: Desk) -> None:
     """Although the provider is gone from the catalogue meanwhile; the next call finds neither."""
-    completions = Completions(lambda: desk.catalogue.serving, ManualClock(NOW))
-    caller: Any = SimpleNamespace(request_id="r", deadline=0.0, model="", upstream_s=0.0, identity=ANYBODY)
+    completions = Completions(lambda: desk.catalogue.serving, ManualClock(NOW), unlimited_meter())
+    caller: Any = SimpleNamespace(
+        request_id="r", deadline=0.0, model="", upstream_s=0.0, identity=ANYBODY, surface=0, address="", caller=None
+    )
     upstream = desk.upstreams.built[0]
     upstream.gate.clear()
     running = asyncio.create_task(completions.create(completion_pb2.CompletionRequest(model="fast"), caller))

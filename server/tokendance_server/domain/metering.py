@@ -1,0 +1,361 @@
+"""Model calls, metered: limits are met before one begins, the ledger is around it, and its charge comes behind it.
+
+One `Metered` goes with each call. Whatever becomes of the call, its record is finished and what it held is freed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance.gateway.v1 import errors_pb2, quota_pb2, usage_pb2
+from tokendance.gateway.v1.caller_pb2 import CallerAssertion
+from tokendance.gateway.v1.errors_pb2 import Surface
+from tokendance_server.domain.catalogue.models import Model, Route
+from tokendance_server.domain.prices.book import PriceBook
+from tokendance_server.domain.prices.tariff import MILLION, Tariff
+from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.quota.claims import INPUT, OUTPUT, REQUESTS, TOTAL_TOKENS, Standing, Used
+from tokendance_server.domain.quota.limits import Subjects
+from tokendance_server.domain.quota.reservations import Reservation, Reservations
+from tokendance_server.domain.quota.windows import MINUTE, window_end
+from tokendance_server.domain.usage.counts import Counts
+from tokendance_server.domain.usage.entries import Consulted, FinishedEntry, OpenRequest
+from tokendance_server.domain.usage.estimates import Estimates, PromptEstimate, size_of
+from tokendance_server.domain.usage.ledger import Ledger, OpenAttempt, OpenRecord
+
+LEAST_ANSWER_TOKENS = 16
+"""A limit that leaves less of an answer refuses the call."""
+BLOCK_TOKENS = 512
+"""A stream that outgrows what it holds asks for so many tokens more at a time, or for the usual answer's size."""
+UNSTATED_ANSWER_TOKENS = 8192
+"""What an answer in one message is capped at where limits count it, and neither caller nor model says how long."""
+
+_TOKEN_METRICS = (INPUT, OUTPUT, TOTAL_TOKENS)
+_MINUTE_S = 60
+
+
+class MeteredCaller(Protocol):
+    """What the meter needs to know of an RPC."""
+
+    request_id: str
+    surface: Surface.ValueType
+    address: str
+    caller: CallerAssertion | None
+
+    @property
+    def identity(self) -> Principal:
+        """Who calls."""
+
+
+class Meter:
+    """Meters the calls of one node."""
+
+    def __init__(self, ledger: Ledger, estimates: Estimates, prices: PriceBook, reservations: Reservations) -> None:
+        self.ledger = ledger
+        self.estimates = estimates
+        self.prices = prices
+        self.reservations = reservations
+
+    def begin(
+        self,
+        caller: MeteredCaller,
+        requested_model: str,
+        *,
+        streamed: bool,
+        user: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> Metered:
+        """Open the record of a call. Raises ledger_unavailable."""
+        who, asserted = caller.identity, caller.caller
+        record = self.ledger.open(
+            OpenRequest(
+                request_id=caller.request_id,
+                start_us=self.ledger.now_us(),
+                organization_id=_id(who.organization),
+                key_id=who.key_id,
+                member_id=_id(who.owner),
+                team_id=_id(who.team),
+                requested_model=requested_model[:256],
+                surface=caller.surface,
+                streamed=streamed,
+                user=user,
+                metadata=dict(metadata) if metadata else {},
+                key_labels=dict(who.labels) if who.labels else {},
+                client_kind=asserted.client_kind if asserted is not None else "",
+                client_version=asserted.client_version if asserted is not None else "",
+                credential_kind=usage_pb2.CREDENTIAL_KIND_API_KEY,
+                route=asserted.http_route if asserted is not None else "",
+                address=caller.address,
+            )
+        )
+        return Metered(self, record, Subjects(who.name, who.owner, who.team, who.organization))
+
+
+class Metered:
+    """One call on its way through limits, ledger and charge."""
+
+    __slots__ = (
+        "_answer",
+        "_attempt",
+        "_cap",
+        "_charged",
+        "_delivered",
+        "_label",
+        "_meter",
+        "_model",
+        "_prompt",
+        "_record",
+        "_reservation",
+        "_subjects",
+        "_tariff",
+        "_tier",
+    )
+
+    def __init__(self, meter: Meter, record: OpenRecord, subjects: Subjects) -> None:
+        self._meter = meter
+        self._record = record
+        self._subjects = subjects
+        self._model = ""
+        self._label = ""
+        self._tier = ""
+        self._prompt = PromptEstimate(0, 0, 0, 0)
+        self._answer = 0
+        self._cap: int | None = None
+        self._tariff: Tariff | None = None
+        self._reservation: Reservation | None = None
+        self._attempt: OpenAttempt | None = None
+        self._charged = False
+        self._delivered = 0
+
+    async def admit(self, model: Model, request: pb.CompletionRequest, *, streamed: bool) -> None:
+        """Hold what a completion may use; raises the refusals of `Reservations.reserve`.
+
+        An answer in one message is capped at what the limits that count it leave; a stream begins with what such an
+        answer is likely to have, and grows by `grow`.
+        """
+        meter = self._meter
+        self._model = model.id
+        self._prompt = meter.estimates.prompt(model.id, request)
+        self._tier = request.service_tier
+        choices = request.choice_count or 1
+        cap = request.max_output_tokens or None
+        if model.max_output_tokens is not None:
+            cap = model.max_output_tokens if cap is None else min(cap, model.max_output_tokens)
+        self._cap = None if cap is None else cap * choices
+        self._answer = meter.estimates.answer(model.id, self._cap)
+        wanted = self._answer if streamed else self._cap or UNSTATED_ANSWER_TOKENS * choices
+        least = min(wanted, LEAST_ANSWER_TOKENS * choices)
+        reservation = await self._reserve(wanted, least)
+        if not streamed and reservation.bounds_answer:
+            request.max_output_tokens = max(reservation.output_tokens // choices, 1)
+
+    async def admit_texts(self, model: Model, request: pb.EmbeddingsRequest) -> None:
+        """Hold what an embedding uses: its texts, and no answer."""
+        self._model = model.id
+        size = sum(size_of(text) for text in request.inputs)
+        estimate = self._meter.estimates.texts(model.id, size)
+        ids = sum(len(tokens.ids) for tokens in request.token_inputs)
+        self._prompt = estimate._replace(tokens=estimate.tokens + ids) if ids else estimate
+        await self._reserve(0, 0)
+
+    async def attempt(self, route: Route, label: str) -> None:
+        """Open an attempt; the upstream is called only behind this. Raises ledger_unavailable."""
+        self._label = label
+        self._attempt = await self._record.attempt(
+            model=self._model,
+            provider=route.provider,
+            provider_label=label,
+            upstream_model=route.upstream_model,
+            input_tokens=self._prompt.tokens,
+            output_tokens=self._answer,
+            tariff=self._tariff,
+            tier=self._tier,
+        )
+
+    def deliver(self, events: Sequence[pb.CompletionEvent]) -> None:
+        """Take note of what goes to the caller of a stream, which pays for that much if it leaves."""
+        size = 0
+        for event in events:
+            kind = event.WhichOneof("event")
+            if kind == "text":
+                size += size_of(event.text.text)
+            elif kind == "tool_call":
+                size += size_of(event.tool_call.arguments)
+            elif kind == "reasoning":
+                size += size_of(event.reasoning.text)
+        self._delivered += size
+
+    async def grow(self) -> bool:
+        """Hold more where a stream has outgrown what it holds; False where a limit has no room for more."""
+        reservation = self._reservation
+        if reservation is None or not reservation.bounds_answer:
+            return True
+        produced = self._meter.estimates.delivered(self._model, self._delivered)
+        if produced < reservation.output_tokens:
+            return True
+        more = produced + max(BLOCK_TOKENS, self._answer)
+        if self._cap is not None:
+            more = max(min(more, self._cap), produced)
+        return more <= reservation.output_tokens or await reservation.extend(more)
+
+    @property
+    def produced(self) -> Counts:
+        """The gateway's own count of the call so far."""
+        return Counts(self._prompt.tokens, self._meter.estimates.delivered(self._model, self._delivered))
+
+    async def succeed(self, usage: pb.Usage | None, delivered: int = 0) -> FinishedEntry:
+        """Charge an answer that is complete, and finish the record. `delivered` is its size in bytes of text."""
+        self._delivered += delivered
+        await self._charge(usage_pb2.REQUEST_OUTCOME_SUCCEEDED, usage)
+        return await self._record.finish(
+            usage_pb2.REQUEST_OUTCOME_SUCCEEDED,
+            delivery=usage_pb2.DELIVERY_OUTCOME_COMPLETE,
+            limits=self._consulted(),
+        )
+
+    async def fail(self, error: BaseException) -> None:
+        """Charge what a call that ended otherwise used, free the rest, and finish the record; harmless once it is."""
+        if self._record.finished is not None:
+            return
+        reason, message = errors_pb2.ERROR_REASON_CANCELLED, "The caller left before the answer was complete."
+        outcome = usage_pb2.REQUEST_OUTCOME_CANCELLED
+        if isinstance(error, GatewayError):
+            reason, message = error.reason, error.message
+            outcome = usage_pb2.REQUEST_OUTCOME_REFUSED if self._attempt is None else usage_pb2.REQUEST_OUTCOME_FAILED
+        elif isinstance(error, Exception):
+            reason, message = errors_pb2.ERROR_REASON_INTERNAL_ERROR, "Something went wrong inside the gateway."
+            outcome = usage_pb2.REQUEST_OUTCOME_FAILED
+        if self._attempt is not None and not self._charged:
+            await self._charge_failed(outcome, reason)
+        elif self._reservation is not None:
+            await self._reservation.release()
+        delivery = usage_pb2.DELIVERY_OUTCOME_UNSPECIFIED
+        if outcome == usage_pb2.REQUEST_OUTCOME_CANCELLED:
+            delivery = usage_pb2.DELIVERY_OUTCOME_CALLER_LEFT
+        elif self._delivered:
+            delivery = usage_pb2.DELIVERY_OUTCOME_FAILED
+        await self._record.finish(
+            outcome, reason=reason, message=message, delivery=delivery, limits=self._consulted(error)
+        )
+
+    def account(self) -> pb.CallAccount:
+        """Return what the call leaves of its limits and, once it was charged, what it cost."""
+        account = pb.CallAccount(served_by=self._label)
+        if self._reservation is not None:
+            self._tell_rates(account, self._reservation.standings)
+        entry = self._record.attempts[-1] if self._charged and self._record.attempts else None
+        if entry is not None:
+            account.estimated = entry.estimated
+            if entry.cost_micros is not None:
+                account.cost_micros = entry.cost_micros
+        return account
+
+    async def _reserve(self, wanted: int, least: int) -> Reservation:
+        self._tariff = tariff = self._meter.prices.tariff(self._model)
+        input_cost = output_price = None
+        if tariff is not None:
+            prompt = self._prompt.tokens
+            input_cost = tariff.dearest(prompt, 0, self._tier)
+            with_answer = tariff.dearest(prompt, MILLION, self._tier)
+            if input_cost is not None and with_answer is not None:
+                output_price = with_answer - input_cost
+        self._reservation = await self._meter.reservations.reserve(
+            self._subjects,
+            self._model,
+            identity=self._record.id,
+            input_tokens=self._prompt.tokens,
+            output_tokens=wanted,
+            least_output_tokens=least,
+            input_cost=input_cost,
+            output_price=output_price,
+        )
+        return self._reservation
+
+    async def _charge(self, outcome: usage_pb2.RequestOutcome.ValueType, usage: pb.Usage | None) -> None:
+        assert self._attempt is not None
+        assert self._reservation is not None
+        charge = self._attempt.finish(outcome, usage=usage, estimate=self.produced)
+        self._charged = True
+        counts = charge.counts
+        self._meter.estimates.settled(self._model, self._prompt, counts, estimated=charge.estimated)
+        await self._reservation.settle(Used(counts.input_tokens, counts.output_tokens, charge.cost_micros))
+
+    async def _charge_failed(
+        self, outcome: usage_pb2.RequestOutcome.ValueType, reason: errors_pb2.ErrorReason.ValueType
+    ) -> None:
+        """Charge what was delivered; an answer of which nothing came is charged only where its caller left it."""
+        assert self._attempt is not None
+        assert self._reservation is not None
+        billed = bool(self._delivered) or outcome == usage_pb2.REQUEST_OUTCOME_CANCELLED
+        charge = self._attempt.finish(outcome, reason=reason, estimate=self.produced if billed else None)
+        self._charged = True
+        if billed:
+            counts = charge.counts
+            await self._reservation.settle(Used(counts.input_tokens, counts.output_tokens, charge.cost_micros))
+        else:
+            await self._reservation.release()
+
+    def _consulted(self, error: BaseException | None = None) -> list[Consulted]:
+        if self._reservation is None:
+            return _refused_limit(error)
+        return [
+            Consulted(
+                subject=one.row.subject,
+                metric=one.row.rule.metric,
+                window=one.row.rule.window,
+                limit=one.row.rule.limit,
+                soft=one.row.rule.soft,
+                model=one.row.rule.model,
+                spent=one.spent,
+                held=one.held,
+            )
+            for one in self._reservation.standings
+        ]
+
+    def _tell_rates(self, account: pb.CallAccount, standings: Sequence[Standing]) -> None:
+        now = self._meter.ledger.now_us() / 1e6
+        for field, metrics in ((account.requests, (REQUESTS,)), (account.tokens, _TOKEN_METRICS)):
+            hard = [one for one in standings if one.row.rule.metric in metrics and not one.row.rule.soft]
+            if not hard:
+                continue
+            tightest = min(hard, key=lambda one: one.left / max(one.row.rule.limit, 1))
+            rule = tightest.row.rule
+            taken = self._taken(rule.metric)
+            field.limit = rule.limit
+            field.remaining = max(tightest.left - taken, 0)
+            end = now + _MINUTE_S if rule.window == MINUTE else window_end(rule.window, tightest.window)
+            if end is not None:
+                field.reset.FromMilliseconds(max(int((end - now) * 1000), 0))
+
+    def _taken(self, metric: int) -> int:
+        last = self._record.attempts[-1].counts if self._charged and self._record.attempts else None
+        output = 0 if self._reservation is None else self._reservation.output_tokens
+        used = Used(self._prompt.tokens, output) if last is None else Used(last.input_tokens, last.output_tokens)
+        return used.of(metric)
+
+
+def _refused_limit(error: BaseException | None) -> list[Consulted]:
+    """Return the limit that refused a call, as its error tells it."""
+    if not isinstance(error, GatewayError) or "metric" not in error.metadata:
+        return []
+    told = error.metadata
+    return [
+        Consulted(
+            subject=told["subject"],
+            metric=quota_pb2.LimitMetric.Value(f"LIMIT_METRIC_{told['metric'].upper()}"),
+            window=quota_pb2.LimitWindow.Value(f"LIMIT_WINDOW_{(told['window'] or 'unspecified').upper()}"),
+            limit=int(told["limit"]),
+            model=told["model"],
+            spent=int(told["spent"]),
+            held=int(told["held"]),
+            asked=int(told["asked"]),
+            refused=True,
+        )
+    ]
+
+
+def _id(name: str) -> str:
+    return name.rpartition("/")[2]
