@@ -177,6 +177,7 @@ UNTOLD = {
     "UseStore.mark_used": "nothing is decided by the time of last use, which would be told every minute for every key",
     "UseStore.redigest": "a key is found by either digest, and what it may do stays the same",
     "Tenant.mark_made": "kept beside a `put`, for a repeat of the same request",
+    "Tenant.tell": "the audit trail is kept in memory by nobody",
 }
 
 

@@ -8,6 +8,7 @@ import grpc.aio
 
 from tokendance.gateway.v1 import organization_pb2, organizations_service_pb2_grpc
 from tokendance.gateway.v1 import organizations_service_pb2 as pb
+from tokendance_server.domain.audit.events import Origin
 from tokendance_server.domain.organizations import OrganizationState
 from tokendance_server.domain.people.desk import People
 from tokendance_server.domain.people.members import MemberQuery
@@ -15,6 +16,7 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.scopes import member_id
 from tokendance_server.services import organization_messages as messages
 from tokendance_server.services.call import call_of
+from tokendance_server.services.origins import origin_of
 from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -54,7 +56,9 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
     ) -> pb.CreateOrganizationResponse:
         messages.require_new(request.organization, "organization", messages.ORGANIZATION_FIELDS)
         draft = messages.organization_draft(request.organization)
-        made = await self._people.organizations.create(call_of(context).identity, draft, request.request_id)
+        made = await self._people.organizations.create(
+            call_of(context).identity, draft, request.request_id, origin=_origin(context)
+        )
         return pb.CreateOrganizationResponse(organization=messages.organization_message(made))
 
     async def GetOrganization(self, request: pb.GetOrganizationRequest, context: Context) -> pb.GetOrganizationResponse:
@@ -80,27 +84,35 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
         given = request.organization
         fields = messages.masked(request.update_mask.paths, given, "an organization", messages.ORGANIZATION_FIELDS)
         draft, caller = messages.organization_draft(given), call_of(context).identity
-        after = await self._people.organizations.update(caller, given.name, draft, fields, given.etag)
+        after = await self._people.organizations.update(
+            caller, given.name, draft, fields, given.etag, origin=_origin(context)
+        )
         return pb.UpdateOrganizationResponse(organization=messages.organization_message(after))
 
     async def SuspendOrganization(
         self, request: pb.SuspendOrganizationRequest, context: Context
     ) -> pb.SuspendOrganizationResponse:
         caller = call_of(context).identity
-        after = await self._people.organizations.set_state(caller, request.name, OrganizationState.SUSPENDED)
+        after = await self._people.organizations.set_state(
+            caller, request.name, OrganizationState.SUSPENDED, reason=request.reason, origin=_origin(context)
+        )
         return pb.SuspendOrganizationResponse(organization=messages.organization_message(after))
 
     async def ResumeOrganization(
         self, request: pb.ResumeOrganizationRequest, context: Context
     ) -> pb.ResumeOrganizationResponse:
         caller = call_of(context).identity
-        after = await self._people.organizations.set_state(caller, request.name, OrganizationState.ACTIVE)
+        after = await self._people.organizations.set_state(
+            caller, request.name, OrganizationState.ACTIVE, origin=_origin(context)
+        )
         return pb.ResumeOrganizationResponse(organization=messages.organization_message(after))
 
     async def CreateTeam(self, request: pb.CreateTeamRequest, context: Context) -> pb.CreateTeamResponse:
         messages.require_new(request.team, "team", messages.TEAM_FIELDS)
         draft, caller = messages.team_draft(request.team), call_of(context).identity
-        made = await self._people.teams.create(caller, request.parent, draft, request.request_id)
+        made = await self._people.teams.create(
+            caller, request.parent, draft, request.request_id, origin=_origin(context)
+        )
         return pb.CreateTeamResponse(team=messages.team_message(made))
 
     async def GetTeam(self, request: pb.GetTeamRequest, context: Context) -> pb.GetTeamResponse:
@@ -121,17 +133,19 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
         given = request.team
         fields = messages.masked(request.update_mask.paths, given, "a team", messages.TEAM_FIELDS)
         draft, caller = messages.team_draft(given), call_of(context).identity
-        after = await self._people.teams.update(caller, given.name, draft, fields, given.etag)
+        after = await self._people.teams.update(caller, given.name, draft, fields, given.etag, origin=_origin(context))
         return pb.UpdateTeamResponse(team=messages.team_message(after))
 
     async def DeleteTeam(self, request: pb.DeleteTeamRequest, context: Context) -> pb.DeleteTeamResponse:
-        await self._people.teams.delete(call_of(context).identity, request.name, request.etag)
+        await self._people.teams.delete(call_of(context).identity, request.name, request.etag, origin=_origin(context))
         return pb.DeleteTeamResponse()
 
     async def CreateMember(self, request: pb.CreateMemberRequest, context: Context) -> pb.CreateMemberResponse:
         messages.require_new(request.member, "member", messages.MEMBER_FIELDS)
         draft, caller = messages.member_draft(request.member), call_of(context).identity
-        made = await self._people.members.create(caller, request.parent, draft, request.request_id)
+        made = await self._people.members.create(
+            caller, request.parent, draft, request.request_id, origin=_origin(context)
+        )
         return pb.CreateMemberResponse(member=messages.member_message(made))
 
     async def GetMember(self, request: pb.GetMemberRequest, context: Context) -> pb.GetMemberResponse:
@@ -155,7 +169,9 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
         given = request.member
         fields = messages.masked(request.update_mask.paths, given, "a member", messages.MEMBER_FIELDS)
         draft, caller = messages.member_draft(given), call_of(context).identity
-        after = await self._people.members.update(caller, given.name, draft, fields, given.etag)
+        after = await self._people.members.update(
+            caller, given.name, draft, fields, given.etag, origin=_origin(context)
+        )
         return pb.UpdateMemberResponse(member=messages.member_message(after))
 
     async def SuspendMember(self, request: pb.SuspendMemberRequest, context: Context) -> pb.SuspendMemberResponse:
@@ -164,11 +180,13 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
             request.name,
             fate=messages.key_fate(request.keys, "keys"),
             keys_owner=request.keys_owner,
+            reason=request.reason,
+            origin=_origin(context),
         )
         return pb.SuspendMemberResponse(member=messages.member_message(after), changed_keys=keys)
 
     async def ResumeMember(self, request: pb.ResumeMemberRequest, context: Context) -> pb.ResumeMemberResponse:
-        after = await self._people.members.resume(call_of(context).identity, request.name)
+        after = await self._people.members.resume(call_of(context).identity, request.name, origin=_origin(context))
         return pb.ResumeMemberResponse(member=messages.member_message(after))
 
     async def DeleteMember(self, request: pb.DeleteMemberRequest, context: Context) -> pb.DeleteMemberResponse:
@@ -177,6 +195,8 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
             request.name,
             fate=messages.key_fate(request.keys, "keys"),
             keys_owner=request.keys_owner,
+            reason=request.reason,
+            origin=_origin(context),
             etag=request.etag,
         )
         return pb.DeleteMemberResponse(changed_keys=keys)
@@ -195,6 +215,7 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
             fields,
             owner=given.orphaned_keys_owner,
             etag=given.etag,
+            origin=_origin(context),
         )
         return pb.UpdatePolicyResponse(policy=messages.policy_message(after))
 
@@ -202,3 +223,7 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
         own = messages.member_message(await self._people.members.get(caller, caller.name))
         told.display_name, told.email = own.display_name, own.email
         told.memberships.append(own)
+
+
+def _origin(context: Context) -> Origin:
+    return origin_of(call_of(context))

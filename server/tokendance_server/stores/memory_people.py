@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyState
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState, Organization, Team
@@ -124,7 +125,8 @@ class MemoryTenant:
     async def mark_made(self, kind: Made, request_id: str, mark: CreateMark) -> None:
         self._store.creates[self._organization_id, kind, request_id] = mark
 
-    async def put(self, record: Record, time: datetime) -> None:
+    async def put(self, record: Record, time: datetime, event: EventDraft | None = None) -> None:
+        self._store.keys.audit.write(event)
         match record:
             case Organization():
                 await self._records.add(record)
@@ -139,9 +141,14 @@ class MemoryTenant:
                 self._store.policies[record.organization_id] = record
                 self._record(ChangeKind.POLICY, record.name, time)
 
-    async def delete_team(self, team: Team, time: datetime) -> None:
+    async def delete_team(self, team: Team, time: datetime, event: EventDraft | None = None) -> None:
+        self._store.keys.audit.write(event)
         self._records.drop_team(team)
         self._record(ChangeKind.TEAM, team.name, time)
+
+    def tell(self, *events: EventDraft) -> None:
+        for event in events:
+            self._store.keys.audit.write(event)
 
     async def settle_keys(self, member_id: str, fate: KeyFate, owner_id: str, time: datetime) -> list[str]:
         changed = []

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
+from tokendance_server.domain.audit.events import AUTOMATIC
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.identity.roles import denied
 from tokendance_server.domain.organizations import Member, MemberState
+from tokendance_server.domain.people.audited import people_event
 from tokendance_server.domain.people.members import MemberLife
 from tokendance_server.domain.people.store import PeopleStore
 from tokendance_server.domain.principals import Principal
@@ -45,12 +47,15 @@ class Arrivals:
             if holder is not None and holder.id != kept.id:
                 raise denied("Another member of this organization has your subject; ask an administrator.")
             came = replace(kept, state=MemberState.ACTIVE, subject=subject, update_time=now, version=kept.version + 1)
-            await tenant.put(came, now)
+            told = people_event(IDENTITY_PROVIDER, AUTOMATIC, "member.join", kept, came, time=now)
+            await tenant.put(came, now, told)
 
     async def stop(self, member: Member) -> None:
         """Suspend a member and let its keys fare as the policy says; the last administrator is only reported."""
         try:
-            await self._members.suspend(IDENTITY_PROVIDER, member.name)
+            await self._members.suspend(
+                IDENTITY_PROVIDER, member.name, reason="None of the groups at the identity provider names the member."
+            )
         except GatewayError as error:
             # Their token is refused all the same; what remains is for a person to decide.
             self._report(member.name, error)

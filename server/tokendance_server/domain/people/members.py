@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tokendance.ids import new_id
+from tokendance_server.domain.audit.events import AUTOMATIC, EventDraft, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.rules import invalid, missing
 from tokendance_server.domain.names import child_name, child_of, organization_of
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState
+from tokendance_server.domain.people.audited import Settled, key_fate_events, people_event
 from tokendance_server.domain.people.records import CreateMark, Cursor, KeyFate, MemberDraft, MemberFilter
 from tokendance_server.domain.people.rules import (
     Paging,
@@ -52,6 +54,17 @@ class MemberQuery:
     query: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Who stops a member, how far, and what the trail says of it."""
+
+    caller: Principal
+    origin: Origin
+    reason: str
+    to: MemberState
+    action: str
+
+
 class MemberLife:
     """What is done with members. `keys_changed` is called with the id of each key that changed with its owner.
 
@@ -64,7 +77,9 @@ class MemberLife:
         self._paging = paging
         self._keys_changed = keys_changed
 
-    async def create(self, caller: Principal, parent: str, draft: MemberDraft, request_id: str = "") -> CountedMember:
+    async def create(
+        self, caller: Principal, parent: str, draft: MemberDraft, request_id: str = "", *, origin: Origin = AUTOMATIC
+    ) -> CountedMember:
         """Make a member, who has yet to sign in.
 
         Raises invalid_request, not_found for a team, already_exists for a subject or address that another member of
@@ -90,7 +105,7 @@ class MemberLife:
                 made = await _filled(tenant, blank, draft, MemberDraft())
                 if request_id:
                     await tenant.mark_made("member", request_id, CreateMark(made.id, mark))
-                await tenant.put(made, now)
+                await tenant.put(made, now, people_event(caller, origin, "member.create", None, made, time=now))
         return await self._counted(made)
 
     async def get(self, caller: Principal, name: str) -> CountedMember:
@@ -135,7 +150,14 @@ class MemberLife:
         return await self._count(page), token
 
     async def update(
-        self, caller: Principal, name: str, wanted: MemberDraft, fields: frozenset[str], etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        wanted: MemberDraft,
+        fields: frozenset[str],
+        etag: str = "",
+        *,
+        origin: Origin = AUTOMATIC,
     ) -> CountedMember:
         """Take over the named fields of a draft.
 
@@ -161,27 +183,44 @@ class MemberLife:
                 await _require_another_admin(tenant, before)
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
-                await tenant.put(after, now)
+                await tenant.put(after, now, people_event(caller, origin, "member.update", before, after, time=now))
         return await self._counted(after)
 
     async def suspend(
-        self, caller: Principal, name: str, *, fate: KeyFate | None = None, keys_owner: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        *,
+        fate: KeyFate | None = None,
+        keys_owner: str = "",
+        reason: str = "",
+        origin: Origin = AUTOMATIC,
     ) -> tuple[CountedMember, list[str]]:
         """Stop a member; return it and the names of the keys that changed. One who is stopped stays as it is.
 
         What becomes of the keys is told by `fate` and `keys_owner`, or by the policy. Raises failed_precondition for
         the last administrator and for a member who is out, and invalid_request or not_found for `keys_owner`.
         """
-        member, keys = await self._stop(caller, name, MemberState.SUSPENDED, fate=fate, keys_owner=keys_owner)
+        deed = _Stop(caller, origin, reason, MemberState.SUSPENDED, "member.suspend")
+        member, keys = await self._stop(deed, name, fate=fate, keys_owner=keys_owner)
         return await self._counted(member), keys
 
     async def delete(
-        self, caller: Principal, name: str, *, fate: KeyFate | None = None, keys_owner: str = "", etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        *,
+        fate: KeyFate | None = None,
+        keys_owner: str = "",
+        etag: str = "",
+        reason: str = "",
+        origin: Origin = AUTOMATIC,
     ) -> list[str]:
         """Take a member out, as `suspend`; return the names of the keys that changed. Raises version_conflict too."""
-        return (await self._stop(caller, name, MemberState.REMOVED, fate=fate, keys_owner=keys_owner, etag=etag))[1]
+        deed = _Stop(caller, origin, reason, MemberState.REMOVED, "member.delete")
+        return (await self._stop(deed, name, fate=fate, keys_owner=keys_owner, etag=etag))[1]
 
-    async def resume(self, caller: Principal, name: str) -> CountedMember:
+    async def resume(self, caller: Principal, name: str, *, origin: Origin = AUTOMATIC) -> CountedMember:
         """Let a suspended member sign in again; its keys stay as they are. Raises failed_precondition."""
         organization_id, wanted_id = child_of(name, "members", "name")
         if not changes_all(caller, organization_id):
@@ -195,33 +234,36 @@ class MemberLife:
                 raise failed("This member is out of the organization for good; create another one.")
             if member.state is MemberState.SUSPENDED:
                 state = MemberState.ACTIVE if member.subject else MemberState.INVITED
+                before = member
                 member = replace(member, state=state, update_time=now, version=member.version + 1)
-                await tenant.put(member, now)
+                await tenant.put(member, now, people_event(caller, origin, "member.resume", before, member, time=now))
         return await self._counted(member)
 
     async def _stop(
-        self, caller: Principal, name: str, to: MemberState, *, fate: KeyFate | None, keys_owner: str, etag: str = ""
+        self, deed: _Stop, name: str, *, fate: KeyFate | None, keys_owner: str, etag: str = ""
     ) -> tuple[Member, list[str]]:
         organization_id, wanted_id = child_of(name, "members", "name")
-        if not changes_all(caller, organization_id):
+        if not changes_all(deed.caller, organization_id):
             raise nothing_here("member")
         now = self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
             member = await tenant.member(wanted_id)
             if member is None:
                 raise nothing_here("member")
-            if member.state is to:
+            if member.state is deed.to:
                 return member, []
             check_etag(member, etag)
             if member.state is MemberState.REMOVED:
                 raise failed("This member is out of the organization for good.")
             await _require_another_admin(tenant, member)
             fate, owner_id = await _fate_of(tenant, member, fate, keys_owner)
-            member = await _put_stopped(tenant, member, to, now)
+            before, member = member, await _put_stopped(tenant, member, deed.to, now)
             changed = await tenant.settle_keys(member.id, fate, owner_id, now)
+            names = [child_name(organization_id, "keys", key_id) for key_id in changed]
+            tenant.tell(*_stop_events(deed, now, (before, member), names, Settled(fate, owner_id)))
         for key_id in changed:
             self._keys_changed(key_id)
-        return member, [child_name(organization_id, "keys", key_id) for key_id in changed]
+        return member, names
 
     async def _counted(self, member: Member) -> CountedMember:
         (counted,) = await self._count([member])
@@ -231,6 +273,15 @@ class MemberLife:
         ids = [member.id for member in members]
         keys: Mapping[str, int] = await self._store.count_keys("owner", ids, self._clock.now()) if ids else {}
         return [CountedMember(member, keys.get(member.id, 0)) for member in members]
+
+
+def _stop_events(
+    deed: _Stop, now: datetime, members: tuple[Member, Member], keys: list[str], settled: Settled
+) -> list[EventDraft]:
+    """Return the event of who was stopped (before, after), and one for each key that fared with it."""
+    caller, origin = deed.caller, deed.origin
+    told = people_event(caller, origin, deed.action, *members, time=now, reason=deed.reason, changed_keys=keys)
+    return [told, *key_fate_events(caller, origin, members[1], keys, settled, time=now)]
 
 
 async def _put_stopped(tenant: Tenant, member: Member, to: MemberState, now: datetime) -> Member:

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from tokendance.errors import GatewayError
 from tokendance.ids import new_id
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.names import organization_name, organization_or_id
 from tokendance_server.domain.organizations import Organization, OrganizationState
+from tokendance_server.domain.people.audited import people_event
 from tokendance_server.domain.people.records import CreateMark, Cursor, OrganizationDraft, OrganizationFilter
 from tokendance_server.domain.people.rules import (
     Paging,
@@ -36,7 +38,9 @@ class OrganizationLife:
         self._paging = paging
         self._changed = changed
 
-    async def create(self, caller: Principal, draft: OrganizationDraft, request_id: str = "") -> Organization:
+    async def create(
+        self, caller: Principal, draft: OrganizationDraft, request_id: str = "", *, origin: Origin = AUTOMATIC
+    ) -> Organization:
         """Make an organization. Raises invalid_request, and idempotency_conflict for another draft of this id."""
         check_organization(draft)
         mark = fingerprint(draft)
@@ -53,7 +57,7 @@ class OrganizationLife:
             if earlier is None:
                 if request_id:
                     await platform.mark_made("organization", request_id, CreateMark(made.id, mark))
-                await platform.put(made, now)
+                await platform.put(made, now, people_event(caller, origin, "organization.create", None, made, time=now))
                 return made
         check_repeat(earlier.fingerprint, mark)
         return await self.get(caller, organization_name(earlier.made_id))
@@ -93,7 +97,14 @@ class OrganizationLife:
         return found[: size - 1], self._paging.next_token(Cursor(found[size - 2].id), *binding)
 
     async def update(
-        self, caller: Principal, name: str, wanted: OrganizationDraft, fields: frozenset[str], etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        wanted: OrganizationDraft,
+        fields: frozenset[str],
+        etag: str = "",
+        *,
+        origin: Origin = AUTOMATIC,
     ) -> Organization:
         """Take over the named fields of a draft. Raises invalid_request and version_conflict."""
 
@@ -115,10 +126,14 @@ class OrganizationLife:
             after = change(before)
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
-                await tenant.put(after, now)
+                await tenant.put(
+                    after, now, people_event(caller, origin, "organization.update", before, after, time=now)
+                )
         return after
 
-    async def set_state(self, caller: Principal, name: str, state: OrganizationState) -> Organization:
+    async def set_state(
+        self, caller: Principal, name: str, state: OrganizationState, *, reason: str = "", origin: Origin = AUTOMATIC
+    ) -> Organization:
         """Suspend or resume an organization; one that is so already is returned as it is."""
         organization_id = organization_or_id(name, "name")
         if not is_platform_admin(caller):
@@ -129,8 +144,11 @@ class OrganizationLife:
             if found is None:
                 raise no_such_organization()
             if found.state is not state:
+                before = found
                 found = replace(found, state=state, update_time=now, version=found.version + 1)
-                await tenant.put(found, now)
+                action = "organization.resume" if state is OrganizationState.ACTIVE else "organization.suspend"
+                told = people_event(caller, origin, action, before, found, time=now, reason=reason)
+                await tenant.put(found, now, told)
         self._changed(found.name)
         return found
 

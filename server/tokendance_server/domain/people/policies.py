@@ -6,9 +6,11 @@ import functools
 import zoneinfo
 from dataclasses import replace
 
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.rules import DAY_S, LONGEST_PERIOD_S, check_limit, check_text, invalid, missing
 from tokendance_server.domain.names import child_of, organization_of, policy_of
+from tokendance_server.domain.people.audited import people_event
 from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, Preferences
 from tokendance_server.domain.people.rules import check_etag, failed, nothing_here
 from tokendance_server.domain.people.store import PeopleStore, Tenant
@@ -38,7 +40,15 @@ class Policies:
             return await tenant.policy()
 
     async def update(
-        self, caller: Principal, name: str, wanted: Policy, fields: frozenset[str], *, owner: str = "", etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        wanted: Policy,
+        fields: frozenset[str],
+        *,
+        owner: str = "",
+        etag: str = "",
+        origin: Origin = AUTOMATIC,
     ) -> Policy:
         """Take over the named fields; `owner` is the resource name for `orphaned_keys_owner_id`.
 
@@ -69,7 +79,7 @@ class Policies:
             await _require_teams(tenant, after, before)
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
-                await tenant.put(after, now)
+                await tenant.put(after, now, people_event(caller, origin, "policy.update", before, after, time=now))
         return after
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Literal, Protocol
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.organizations import Member, Organization, Team
 from tokendance_server.domain.people.records import (
     CreateMark,
@@ -59,11 +60,14 @@ class Tenant(Protocol):
     async def mark_made(self, kind: Made, request_id: str, mark: CreateMark) -> None:
         """Keep what a creation made."""
 
-    async def put(self, record: Record, time: datetime) -> None:
-        """Keep a record in the place of the one of the same name, if any."""
+    async def put(self, record: Record, time: datetime, event: EventDraft | None = None) -> None:
+        """Keep a record in the place of the one of the same name, if any, and the event that tells of it."""
 
-    async def delete_team(self, team: Team, time: datetime) -> None:
+    async def delete_team(self, team: Team, time: datetime, event: EventDraft | None = None) -> None:
         """Remove a team that nothing belongs to."""
+
+    def tell(self, *events: EventDraft) -> None:
+        """Write down events in this transaction, behind what it changes."""
 
     async def settle_keys(self, member_id: str, fate: KeyFate, owner_id: str, time: datetime) -> list[str]:
         """Let the keys that a member owns and that are not revoked fare so; return the ids of those that changed.

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tokendance.ids import new_id
+from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.names import ANY_ORGANIZATION, organization_of, organization_or_id, team_of
 from tokendance_server.domain.organizations import Member, Team
+from tokendance_server.domain.people.audited import people_event
 from tokendance_server.domain.people.records import CreateMark, Cursor, TeamDraft, TeamFilter
 from tokendance_server.domain.people.rules import (
     Paging,
@@ -42,7 +44,9 @@ class TeamLife:
         self._clock = clock
         self._paging = paging
 
-    async def create(self, caller: Principal, parent: str, draft: TeamDraft, request_id: str = "") -> CountedTeam:
+    async def create(
+        self, caller: Principal, parent: str, draft: TeamDraft, request_id: str = "", *, origin: Origin = AUTOMATIC
+    ) -> CountedTeam:
         """Make a team. Raises invalid_request, already_exists for its display name, and idempotency_conflict."""
         organization_id = organization_of(parent, "parent")
         if not changes_all(caller, organization_id):
@@ -64,7 +68,7 @@ class TeamLife:
                 await _require_name_free(tenant, draft.display_name)
                 if request_id:
                     await tenant.mark_made("team", request_id, CreateMark(made.id, mark))
-                await tenant.put(made, now)
+                await tenant.put(made, now, people_event(caller, origin, "team.create", None, made, time=now))
         return await self._counted(made)
 
     async def get(self, caller: Principal, name: str) -> CountedTeam:
@@ -98,7 +102,14 @@ class TeamLife:
         return await self._count(page), token
 
     async def update(
-        self, caller: Principal, name: str, wanted: TeamDraft, fields: frozenset[str], etag: str = ""
+        self,
+        caller: Principal,
+        name: str,
+        wanted: TeamDraft,
+        fields: frozenset[str],
+        etag: str = "",
+        *,
+        origin: Origin = AUTOMATIC,
     ) -> CountedTeam:
         """Take over the named fields of a draft. Raises invalid_request, already_exists and version_conflict."""
         organization_id, team_id = await self._changeable(caller, name, "team.name")
@@ -118,10 +129,10 @@ class TeamLife:
             )
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
-                await tenant.put(after, now)
+                await tenant.put(after, now, people_event(caller, origin, "team.update", before, after, time=now))
         return await self._counted(after)
 
-    async def delete(self, caller: Principal, name: str, etag: str = "") -> None:
+    async def delete(self, caller: Principal, name: str, etag: str = "", *, origin: Origin = AUTOMATIC) -> None:
         """Delete a team that nothing belongs to; one that is not there is deleted.
 
         Raises failed_precondition while a key, also one that ended, or a member belongs to it, and version_conflict.
@@ -142,7 +153,8 @@ class TeamLife:
             check_etag(found, etag)
             if await tenant.team_in_use(team_id):
                 raise failed("Keys or members belong to this team, also keys that ended; move them first.")
-            await tenant.delete_team(found, self._clock.now())
+            now = self._clock.now()
+            await tenant.delete_team(found, now, people_event(caller, origin, "team.delete", found, None, time=now))
 
     async def _changeable(self, caller: Principal, name: str, param: str) -> tuple[str, str]:
         organization_id, team_id = team_of(name, param)

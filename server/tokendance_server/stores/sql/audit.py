@@ -34,6 +34,25 @@ async def record_event(connection: AsyncConnection, draft: EventDraft) -> AuditE
     return event
 
 
+async def record_events(connection: AsyncConnection, drafts: Sequence[EventDraft]) -> None:
+    """Put several events at the ends of their chains, as `record_event`; each chain is locked and moved once."""
+    for organization_id in sorted({draft.organization_id for draft in drafts}):
+        of_chain = {"organization_id": organization_id}
+        await connection.execute(_OPEN_CHAIN, {**of_chain, "digest": NO_DIGEST})
+        end = (await connection.execute(_END, of_chain)).one()
+        head = ChainHead(end.sequence, end.digest)
+        events: list[AuditEvent] = []
+        for draft in drafts:
+            if draft.organization_id == organization_id:
+                events.append(seal(draft, head))
+                head = ChainHead(events[-1].sequence, events[-1].digest)
+        await connection.execute(audit_events.insert(), [_row(one) for one in events])
+        personal = [row for one in events for row in _personal_rows(one)]
+        if personal:
+            await connection.execute(audit_personal.insert(), personal)
+        await connection.execute(_MOVE_END, {"chain": organization_id, "at": head.sequence, "now": head.digest})
+
+
 class SqlAuditStore:
     """Satisfies AuditStore."""
 

@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.keys.key import KeyState
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState, Organization, Team
 from tokendance_server.domain.people.records import CreateMark, KeyFate, Policy
 from tokendance_server.domain.people.store import Made, Record
+from tokendance_server.stores.sql.audit import record_events
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.people_rows import (
     member_query,
@@ -37,6 +39,7 @@ class SqlTenant:
         self._connection = connection
         self._organization_id = organization_id
         self._changes: list[tuple[ChangeKind, str, datetime]] = []
+        self._events: list[EventDraft] = []
 
     async def organization(self) -> Organization | None:
         row = await self._first(organizations, organizations.c.id == self._organization_id)
@@ -96,7 +99,9 @@ class SqlTenant:
         }
         await self._connection.execute(creates.insert(), row)
 
-    async def put(self, record: Record, time: datetime) -> None:
+    async def put(self, record: Record, time: datetime, event: EventDraft | None = None) -> None:
+        if event is not None:
+            self.tell(event)
         match record:
             case Organization():
                 row = organization_row(record)
@@ -112,9 +117,14 @@ class SqlTenant:
                 await self._save(policies, policy_row(record), self._own(policies))
                 self._changes.append((ChangeKind.POLICY, record.name, time))
 
-    async def delete_team(self, team: Team, time: datetime) -> None:
+    async def delete_team(self, team: Team, time: datetime, event: EventDraft | None = None) -> None:
+        if event is not None:
+            self.tell(event)
         await self._connection.execute(delete(teams).where(self._own(teams), teams.c.id == team.id))
         self._changes.append((ChangeKind.TEAM, team.name, time))
+
+    def tell(self, *events: EventDraft) -> None:
+        self._events += events
 
     async def settle_keys(self, member_id: str, fate: KeyFate, owner_id: str, time: datetime) -> list[str]:
         concerned = keys.c.state != KeyState.REVOKED.value
@@ -143,7 +153,8 @@ class SqlTenant:
         return [row.id for row in found]
 
     async def record_changes(self) -> None:
-        """Write down what changed. Call it last: writers of all organizations queue up here."""
+        """Write down what changed, and what tells of it. Call it last: writers of all organizations queue up here."""
+        await record_events(self._connection, self._events)
         for kind, name, time in self._changes:
             await record_change(self._connection, kind, name, time)
 
