@@ -77,7 +77,7 @@ async def rest(node: Node, model: str, *, stream: bool, key: str | None = None, 
 
 def _read_document(seen: Seen, document: Mapping[str, Any]) -> None:
     if "error" in document:
-        _read_error(seen, document["error"])
+        read_error(seen, document["error"])
         return
     choice = document["choices"][0]
     message = choice["message"]
@@ -104,7 +104,7 @@ def _read_events(seen: Seen, raw: str) -> None:
             continue
         chunk = json.loads(payload)
         if "error" in chunk:
-            _read_error(seen, chunk["error"])
+            read_error(seen, chunk["error"])
             continue
         seen.began = True
         seen.usage = chunk.get("usage") or seen.usage
@@ -125,7 +125,8 @@ def _read_tool_deltas(calls: dict[int, list[str]], deltas: Sequence[Mapping[str,
         call[2] += delta["function"].get("arguments", "")
 
 
-def _read_error(seen: Seen, error: Mapping[str, Any]) -> None:
+def read_error(seen: Seen, error: Mapping[str, Any]) -> None:
+    """Note an error in OpenAI's form."""
     seen.error = error
     seen.code, seen.message = error["code"], error["message"]
     seen.request_id = seen.request_id or error["request_id"]
@@ -164,7 +165,7 @@ async def rpc(
                 )
                 _read_completion(seen, (await call).completion)
         except grpc.aio.AioRpcError as failure:
-            _read_failure(seen, failure)
+            read_failure(seen, failure)
         initial = dict(await call.initial_metadata() or ())
         trailing = dict(await call.trailing_metadata() or ())
     seen.raw += f"{initial}\n{trailing}"
@@ -219,7 +220,8 @@ def _read_usage(seen: Seen, usage: pb.Usage) -> None:
     }
 
 
-def _read_failure(seen: Seen, failure: grpc.aio.AioRpcError) -> None:
+def read_failure(seen: Seen, failure: grpc.aio.AioRpcError) -> None:
+    """Note a status and its details."""
     seen.status, seen.message = failure.code().name, failure.details() or ""
     seen.raw += f"{failure.details()}\n{failure.debug_error_string()}\n"
     packed = dict(failure.trailing_metadata()).get("grpc-status-details-bin")

@@ -30,7 +30,15 @@ LOG_TAIL = 8000
 
 # What callers see is held over TCP and certificates, too. What else a node does is the same as over the socket file.
 TLS_MODULES = frozenset(
-    {"test_crowd", "test_examples", "test_grpc", "test_leaving", "test_listeners", "test_openai_node"}
+    {
+        "test_crowd",
+        "test_examples",
+        "test_faults_elsewhere",
+        "test_grpc",
+        "test_leaving",
+        "test_listeners",
+        "test_openai_node",
+    }
     | {"test_openai_python"}
 )
 TLS_FAULTS = frozenset(
