@@ -43,7 +43,7 @@ TLS_MODULES = frozenset(
 )
 TLS_FAULTS = frozenset(
     {"fault:status:code=503", "fault:reset", "fault:stall-after", "fault:cut", "fault:malformed-json:form=bad-utf8"}
-    | {"refused", "nameless", "fault:status:retry-after=7", "fault:error-body", "fault:redirect"}
+    | {"refused", "nameless", "silent", "fault:status:retry-after=7", "fault:error-body", "fault:redirect"}
     | {"fault:huge-line", "fault:drip", "fault:error-event", "fault:split-utf8", "fault:usage-twice", "fault:crlf"}
 )
 

@@ -193,6 +193,7 @@ FAULTS: dict[str, tuple[Outcome, Outcome]] = {
     "fault:huge-body": (BROKEN, midway(BROKEN, "")),
     "refused": both(UNAVAILABLE),
     "nameless": both(UNAVAILABLE),
+    "silent": both(UNAVAILABLE),
 }
 
 # Each must come out as two whole calls, whatever way the upstream cuts them up.

@@ -109,11 +109,26 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in opened]
 
 
-def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float) -> str:
+@contextmanager
+def blackhole() -> Iterator[int]:
+    """Give a port whose backlog is full: the kernel drops each SYN, as a firewall would."""
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket())
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(busy.getsockname())
+        yield busy.getsockname()[1]
+
+
+def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, silent_port: int = 1) -> str:
     """The configuration of a server: the demo and every model of the simulator, by the simulator's own names.
 
     `patient/NAME` is the same model behind a provider with long timeouts, `refused` one where nobody listens,
-    `nameless` one whose host has no address, and `acme/sim` has an alias and a public description.
+    `nameless` one whose host has no address, `silent` one that never takes a
+    connection, and `acme/sim` has an alias and a public description.
     """
     quick = {"first_byte_timeout_s": 1.0, "idle_timeout_s": 0.8, "total_timeout_s": 20}
     providers: list[Mapping[str, Any]] = [
@@ -122,12 +137,19 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float) -
         | quick,
         {"name": "patient", "kind": "openai", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"},
         {"name": "refused", "kind": "openai", "base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"},
+        {
+            "name": "silent",
+            "kind": "openai",
+            "base_url": f"http://127.0.0.1:{silent_port}/v1",
+            "connect_timeout_s": 0.5,
+        },
         {"name": "nameless", "kind": "openai", "base_url": f"https://{NO_SUCH_NAME}/v1"},
     ]
     everything = ["completions", "embeddings", "tools", "structured_output"]
     catalogue: list[Mapping[str, Any]] = [
         {"name": "demo-echo", "capabilities": everything, "routes": [_route("demo", "demo-echo")]},
         {"name": "refused", "capabilities": everything, "routes": [_route("refused", "any")]},
+        {"name": "silent", "capabilities": everything, "routes": [_route("silent", "any")]},
         {"name": "nameless", "capabilities": everything, "routes": [_route("nameless", "any")]},
         {"name": "acme/sim", "aliases": ["short"], "owned_by": "acme", "routes": [_route("sim", "sim")]},
     ]
@@ -251,7 +273,6 @@ def running(
     `settings` win over the file: names as in the environment without their prefix, such as `FACADE__KEEPALIVE_S`.
     """
     told = {f"TOKENDANCE_GATEWAY_{name}": value for name, value in (settings or {}).items()}
-    folder.joinpath("gateway.toml").write_text(config_text(upstream_url, models, stop_grace_s))
     grace = f"[server]\nstop_grace_s = {stop_grace_s}\n"
     folder.joinpath("facade.toml").write_text(f"{grace}\n[facade]\n{FACADE_SETTINGS}")
     data, key_file = folder / "data", folder / "key"
@@ -261,7 +282,8 @@ def running(
     facade = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}"]
     secrets = clean_environment(TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY) | told
     processes: list[Process] = []
-    with stopping(processes):
+    with blackhole() as silent_port, stopping(processes):
+        folder.joinpath("gateway.toml").write_text(config_text(upstream_url, models, stop_grace_s, silent_port))
         if topology == "one":
             processes.append(start("node", [*serve, *facade], folder, secrets))
             internals = [f"http://127.0.0.1:{internal}"]

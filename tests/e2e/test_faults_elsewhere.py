@@ -22,7 +22,16 @@ from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServic
 
 # One or two of each row of faults; what the upstream's answer is read with has been shown the others over chat.
 COMMON = [
-    *("refused", "nameless", "fault:stall", "fault:stall-after", "fault:reset", "fault:cut", "fault:cut-clean"),
+    *(
+        "refused",
+        "nameless",
+        "silent",
+        "fault:stall",
+        "fault:stall-after",
+        "fault:reset",
+        "fault:cut",
+        "fault:cut-clean",
+    ),
     *("fault:truncated", "fault:malformed-json:form=text", "fault:malformed-json:form=bad-utf8"),
     *("fault:status:retry-after=7", "fault:status:code=400", "fault:status:code=529", "fault:html"),
     *("fault:html:code=200", "fault:error-body", "fault:empty", "fault:redirect", "fault:gzip-bomb"),
