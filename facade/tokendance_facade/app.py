@@ -16,6 +16,7 @@ from tokendance_facade.cors import CorsRules
 from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
 from tokendance_facade.handlers.models import ModelHandlers
+from tokendance_facade.handlers.quotas import QuotaHandlers
 from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
 from tokendance_facade.public_site import PublicSite
@@ -45,6 +46,7 @@ class Facade:
         )
         completions = CompletionHandlers(calls, bodies)
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
         routes = RouteTable(
             (
                 Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
@@ -52,6 +54,7 @@ class Facade:
                 Route("POST", "/v1/embeddings", errors_pb2.SURFACE_EMBEDDINGS, completions.embeddings),
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),
+                Route("GET", "/v1/quota", errors_pb2.SURFACE_GATEWAY, quotas.get_quota),
             )
         )
         site = PublicSite(

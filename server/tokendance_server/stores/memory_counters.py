@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.quota.claims import CONCURRENT, Claim, Grant, Hold, Refusal, Row, Standing, Used
+from tokendance_server.domain.quota.admission import gravest, room
+from tokendance_server.domain.quota.claims import CONCURRENT, Claim, Grant, Hold, Refusal, Row, Standing, Used, charges
 from tokendance_server.domain.quota.counters import SpentSource
 from tokendance_server.domain.quota.windows import (
     BUCKETS,
@@ -18,6 +20,8 @@ from tokendance_server.domain.quota.windows import (
 )
 
 _SPENT, _HELD = 0, 1
+# Calls that began in the window before may still settle; what comes later is told by usage alone.
+_WINDOWS_KEPT = 2
 _Cell = list[int]
 
 
@@ -33,38 +37,48 @@ class MemoryCounters:
         self._clock = clock
         self._source = source
         self._seen: dict[str, float] = {}
-        # The window that runs and the one before it, of each counter.
-        self._running: dict[str, int] = {}
-        self._former: dict[str, int] = {}
-        self._windows: dict[tuple[str, int], _Cell] = {}
-        self._minutes: dict[str, dict[int, _Cell]] = {}
-        self._leases: dict[str, _Lease] = {}
-        self._loading: dict[tuple[str, int], asyncio.Future[None]] = {}
+        # Of each counter its windows, or of a minute its buckets.
+        self._cells: dict[str, dict[int, _Cell]] = {}
+        # By the identity of the grant: the id of a call may come twice.
+        self._leases: dict[int, _Lease] = {}
+        self._first_end = math.inf
+        self._loading: dict[str, asyncio.Future[None]] = {}
 
     async def reserve(self, claim: Claim, lease_s: float) -> Grant | Refusal:
         now = self._clock.now().timestamp()
         # Only the first calls after a start wait here.
-        while unknown := self._unknown(claim.rows, now):
+        while unknown := self._unknown(claim.rows):
             await self._load(unknown)
-        return self._reserve(claim, lease_s, now)
+            now = self._clock.now().timestamp()
+        standings = self._standings(claim.rows, now)
+        output, refusing = room(claim, standings)
+        if refusing and self._expire():
+            standings = self._standings(claim.rows, now)
+            output, refusing = room(claim, standings)
+        if refusing:
+            standing = gravest(claim, refusing)
+            asked = claim.need(standing.row.rule.metric, claim.least_output_tokens)
+            return Refusal(self._with_wait(standing, asked, now), asked, standings)
+        holds = [Hold(one.row, one.window, claim.need(one.row.rule.metric, output)) for one in standings]
+        grant = Grant(claim, output, holds, standings)
+        self._hold(grant, lease_s)
+        return grant
 
     async def extend(self, grant: Grant, output_tokens: int) -> bool:
         if grant.over:
             return False
-        claim = grant.claim
-        more = []
-        for hold in grant.holds:
-            rule = hold.row.rule
-            need = claim.need(rule.metric, output_tokens) - claim.need(rule.metric, grant.output_tokens)
-            spent, held = self._of(hold.row, hold.window)
-            if need > 0 and not rule.soft and spent + held + need > rule.limit:
-                return False
-            more.append(need)
-        for place, need in enumerate(more):
-            if need:
-                hold = grant.holds[place]
-                self._cell(hold.row, hold.window)[_HELD] += need
-                grant.holds[place] = hold._replace(amount=hold.amount + need)
+        if output_tokens <= grant.output_tokens:
+            return True
+        more = self._more(grant, output_tokens)
+        if more is None and self._expire(but=grant):
+            more = self._more(grant, output_tokens)
+        if more is None:
+            return False
+        kept = id(grant) in self._leases
+        for hold in more:
+            if kept:
+                self._add(hold, _HELD, hold.amount)
+            grant.hold(hold)
         grant.output_tokens = output_tokens
         return True
 
@@ -72,10 +86,8 @@ class MemoryCounters:
         if grant.over:
             return
         self._free(grant)
-        for hold in grant.holds:
-            amount = used.of(hold.row.rule.metric)
-            if amount > 0:
-                self._cell(hold.row, hold.window)[_SPENT] += amount
+        for hold in charges(grant.holds, used):
+            self._add(hold, _SPENT, hold.amount)
 
     async def release(self, grant: Grant) -> None:
         if not grant.over:
@@ -84,91 +96,102 @@ class MemoryCounters:
     async def renew(self, grants: Sequence[Grant], lease_s: float) -> None:
         until = self._clock.monotonic() + lease_s
         for grant in grants:
-            if not grant.over and grant.claim.id in self._leases:
-                self._leases[grant.claim.id] = _Lease(grant, until)
+            if grant.over:
+                continue
+            if id(grant) in self._leases:
+                self._leases[id(grant)] = _Lease(grant, until)
+            else:
+                # This node stood still for longer than a lease: the call runs all the same.
+                self._hold(grant, lease_s)
         self._expire()
 
     async def standings(self, organization: str, rows: Sequence[Row]) -> list[Standing]:
-        now = self._clock.now().timestamp()
-        while unknown := self._unknown(rows, now):
+        while unknown := self._unknown(rows):
             await self._load(unknown)
         self._expire()
-        return [self._standing(row, window_id(row.rule.window, now), now) for row in rows]
+        now = self._clock.now().timestamp()
+        return [self._with_wait(one, 1, now) for one in self._standings(rows, now)]
 
-    def _reserve(self, claim: Claim, lease_s: float, now: float) -> Grant | Refusal:
-        output = claim.output_tokens
-        standings = [self._standing(row, window_id(row.rule.window, now), now) for row in claim.rows]
-        for standing in standings:
-            rule = standing.row.rule
-            if rule.soft:
+    def _standings(self, rows: Sequence[Row], now: float) -> list[Standing]:
+        return [self._standing(row, window_id(row.rule.window, now)) for row in rows]
+
+    def _standing(self, row: Row, window: int) -> Standing:
+        cells = self._cells.get(row.counter)
+        if cells is None:
+            return Standing(row, window, 0, 0)
+        if not _slides(row):
+            cell = cells.get(window)
+            return Standing(row, window, 0, 0) if cell is None else Standing(row, window, cell[_SPENT], cell[_HELD])
+        spent = held = 0
+        for bucket, cell in cells.items():
+            if bucket > window - BUCKETS:
+                spent += cell[_SPENT]
+                held += cell[_HELD]
+        return Standing(row, window, spent, held)
+
+    def _more(self, grant: Grant, output_tokens: int) -> list[Hold] | None:
+        """Return what a longer answer takes besides, or None where a limit leaves no room for it."""
+        claim = grant.claim
+        now = self._clock.now().timestamp()
+        more = []
+        for hold in grant.first_holds():
+            row = hold.row
+            need = claim.need(row.rule.metric, output_tokens) - claim.need(row.rule.metric, grant.output_tokens)
+            if need <= 0:
                 continue
-            left = rule.limit - standing.spent - standing.held
-            if claim.need(rule.metric, output) <= left:
-                continue
-            fits = claim.affordable(rule.metric, left)
-            if fits is None or fits < claim.least_output_tokens:
-                asked = claim.need(rule.metric, claim.least_output_tokens)
-                if self._expire():
-                    return self._reserve(claim, lease_s, now)
-                return Refusal(self._with_wait(standing, asked, now), asked, standings)
-            output = fits
-        holds = []
-        for standing in standings:
-            amount = claim.need(standing.row.rule.metric, output)
-            self._cell(standing.row, standing.window)[_HELD] += amount
-            holds.append(Hold(standing.row, standing.window, amount))
-        grant = Grant(claim, output, holds, standings)
-        self._leases[claim.id] = _Lease(grant, self._clock.monotonic() + lease_s)
-        return grant
+            # A rate is that of now; a calendar window is that in which the call began.
+            window = window_id(MINUTE, now) if _slides(row) else hold.window
+            standing = self._standing(row, window)
+            if not row.rule.soft and standing.spent + standing.held + need > row.rule.limit:
+                return None
+            more.append(Hold(row, window, need))
+        return more
+
+    def _hold(self, grant: Grant, lease_s: float) -> None:
+        for hold in grant.holds:
+            self._add(hold, _HELD, hold.amount)
+        until = self._clock.monotonic() + lease_s
+        self._leases[id(grant)] = _Lease(grant, until)
+        self._first_end = min(self._first_end, until)
 
     def _free(self, grant: Grant) -> None:
         grant.over = True
-        if self._leases.pop(grant.claim.id, None) is not None:
-            for hold in grant.holds:
-                self._cell(hold.row, hold.window)[_HELD] -= hold.amount
+        if self._leases.pop(id(grant), None) is not None:
+            self._give_back(grant)
 
-    def _expire(self) -> bool:
+    def _give_back(self, grant: Grant) -> None:
+        for hold in grant.holds:
+            self._add(hold, _HELD, -hold.amount)
+
+    def _expire(self, but: Grant | None = None) -> bool:
         """Free what nobody renewed; tell whether there was any. A late call is charged all the same when it settles."""
         now = self._clock.monotonic()
-        late = [lease.grant for lease in self._leases.values() if lease.until <= now]
+        if now < self._first_end:
+            return False
+        late = [one.grant for one in self._leases.values() if one.until <= now and one.grant is not but]
         for grant in late:
-            del self._leases[grant.claim.id]
-            for hold in grant.holds:
-                self._cell(hold.row, hold.window)[_HELD] -= hold.amount
+            del self._leases[id(grant)]
+            self._give_back(grant)
+        self._first_end = min((one.until for one in self._leases.values()), default=math.inf)
         return bool(late)
 
-    def _cell(self, row: Row, window: int) -> _Cell:
-        if _slides(row):
-            buckets = self._minutes.setdefault(row.counter, {})
-            if window not in buckets:
-                for old in [one for one in buckets if one <= window - BUCKETS]:
-                    del buckets[old]
-                buckets[window] = [0, 0]
-            return buckets[window]
-        name = row.counter, window
-        if name not in self._windows:
-            self._windows[name] = [0, 0]
-            former = self._running.get(row.counter)
-            if former is not None and former < window:
-                # Calls that began in it may still settle; the one before that is over for good.
-                self._windows.pop((row.counter, self._former.get(row.counter, -1)), None)
-                self._former[row.counter] = former
-            self._running[row.counter] = window
-        return self._windows[name]
-
-    def _of(self, row: Row, window: int) -> tuple[int, int]:
-        if _slides(row):
-            spent = held = 0
-            for bucket, cell in self._minutes.get(row.counter, {}).items():
-                if bucket > window - BUCKETS:
-                    spent += cell[_SPENT]
-                    held += cell[_HELD]
-            return spent, held
-        known = self._windows.get((row.counter, window))
-        return (0, 0) if known is None else (known[_SPENT], known[_HELD])
-
-    def _standing(self, row: Row, window: int, now: float) -> Standing:
-        return Standing(row, window, *self._of(row, window))
+    def _add(self, hold: Hold, place: int, amount: int) -> None:
+        if not amount:
+            return
+        row, window = hold.row, hold.window
+        cells = self._cells.get(row.counter)
+        if cells is None:
+            cells = self._cells[row.counter] = {}
+        cell = cells.get(window)
+        if cell is None:
+            kept = BUCKETS if _slides(row) else _WINDOWS_KEPT
+            newest = max(cells, default=window)
+            if window <= newest - kept:
+                return
+            for old in [one for one in cells if one <= window - kept]:
+                del cells[old]
+            cell = cells[window] = [0, 0]
+        cell[place] += amount
 
     def _with_wait(self, standing: Standing, asked: int, now: float) -> Standing:
         """Tell how long to wait until enough of a minute has passed; a limit below what is asked is never enough."""
@@ -176,56 +199,45 @@ class MemoryCounters:
         if not _slides(row) or asked > row.rule.limit:
             return standing
         over = standing.spent + standing.held + asked - row.rule.limit
-        for bucket in sorted(self._minutes.get(row.counter, {})):
+        cells = self._cells.get(row.counter, {})
+        for bucket in sorted(cells):
+            if over <= 0:
+                break
             if bucket > standing.window - BUCKETS:
-                over -= sum(self._minutes[row.counter][bucket])
+                over -= sum(cells[bucket])
                 if over <= 0:
                     return standing._replace(wait_s=max(bucket_leaves(bucket) - now, 0.0))
         return standing
 
-    def _unknown(self, rows: Sequence[Row], now: float) -> list[tuple[Row, int]]:
-        """Return the counters whose windows began before they were first looked at, and which were not read yet."""
+    def _unknown(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the counters whose running windows began before they were looked at, and which were not read yet."""
         if self._source is None:
             return []
-        found = []
-        for row in rows:
-            rule = row.rule
-            if rule.metric == CONCURRENT:
-                continue
-            identity = window_id(rule.window, now)
-            seen = self._seen.get(row.counter)
-            if seen is not None:
-                if _slides(row) or (row.counter, identity) in self._windows:
-                    continue
-                start = window_start(rule.window, identity)
-                if start is not None and start >= seen:
-                    continue
-            found.append((row, identity))
-        return found
+        return [row for row in rows if row.counter not in self._seen and row.rule.metric != CONCURRENT]
 
-    async def _load(self, unknown: Sequence[tuple[Row, int]]) -> None:
+    async def _load(self, unknown: Iterable[Row]) -> None:
         assert self._source is not None
-        mine = {
-            (row.counter, identity): row for row, identity in unknown if (row.counter, identity) not in self._loading
-        }
-        waiting = [self._loading[row.counter, one] for row, one in unknown if (row.counter, one) in self._loading]
+        waiting = [self._loading[row.counter] for row in unknown if row.counter in self._loading]
+        mine = [row for row in unknown if row.counter not in self._loading]
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loading.update(dict.fromkeys(mine, done))
+        self._loading.update(dict.fromkeys((row.counter for row in mine), done))
         try:
             if mine:
                 now = self._clock.now().timestamp()
+                windows = [window_id(row.rule.window, now) for row in mine]
                 asked = [
-                    (row, now - 60 if _slides(row) else window_start(row.rule.window, identity))
-                    for (_, identity), row in mine.items()
+                    (row, now - 60 if _slides(row) else window_start(row.rule.window, window))
+                    for row, window in zip(mine, windows, strict=True)
                 ]
-                for ((_, identity), row), spent in zip(mine.items(), await self._source.spent(asked), strict=True):
-                    self._cell(row, identity)[_SPENT] += spent
-                    self._seen.setdefault(row.counter, now)
+                # All counters are told at once: one of them alone would be believed while the others are read.
+                spent = await self._source.spent(asked)
+                for row, window, amount in zip(mine, windows, spent, strict=True):
+                    self._seen[row.counter] = now
+                    self._add(Hold(row, window, amount), _SPENT, amount)
         finally:
-            for name in mine:
-                del self._loading[name]
-            if not done.done():
-                done.set_result(None)
+            for row in mine:
+                del self._loading[row.counter]
+            done.set_result(None)
         if waiting:
             await asyncio.wait(waiting)
 

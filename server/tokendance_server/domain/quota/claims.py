@@ -93,6 +93,28 @@ class Standing(NamedTuple):
         return max(self.row.rule.limit - self.spent - self.held, 0)
 
 
+def refusing(claim: Claim, standings: Sequence[Standing]) -> Standing | None:
+    """Return the hard limit that refuses a claim even at its least, and None where none does.
+
+    Of several, one that no waiting cures comes first, then a minute's, then that of calls at once, and last one that is
+    only held: whoever is told of the last would wait in vain for the first.
+    """
+    found: list[tuple[int, Standing]] = []
+    for standing in standings:
+        rule = standing.row.rule
+        asked = claim.need(rule.metric, claim.least_output_tokens)
+        if rule.soft or standing.spent + standing.held + asked <= rule.limit:
+            continue
+        if rule.metric == CONCURRENT:
+            rank = 2
+        elif rule.window == quota_pb2.LIMIT_WINDOW_MINUTE:
+            rank = 1
+        else:
+            rank = 0 if standing.spent + asked > rule.limit else 3
+        found.append((rank, standing))
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
 class Hold(NamedTuple):
     """What a call holds of one limit, in the window in which it took it."""
 
@@ -113,6 +135,20 @@ class Grant:
     holds: list[Hold]
     standings: list[Standing] = field(default_factory=list)
     over: bool = False
+    lease: str = ""
+    """The name under which counters elsewhere keep it; no two grants have the same."""
+
+    def first_holds(self) -> list[Hold]:
+        """Return the hold that each limit began with, in the order of the claim's rows."""
+        return self.holds[: len(self.claim.rows)]
+
+    def hold(self, more: Hold) -> None:
+        """Take more of a limit: into the hold of the same window, or a further one behind all others."""
+        for place, hold in enumerate(self.holds):
+            if hold.window == more.window and hold.row is more.row:
+                self.holds[place] = hold._replace(amount=hold.amount + more.amount)
+                return
+        self.holds.append(more)
 
 
 class Refusal(NamedTuple):
@@ -143,3 +179,23 @@ class Used(NamedTuple):
         if metric == COST:
             return self.cost_micros or 0
         return 0
+
+
+def charges(holds: Sequence[Hold], used: Used) -> list[Hold]:
+    """Return what a call is charged of each limit, in the windows in which it held it, the oldest first.
+
+    What it used beyond what it held is charged in the newest.
+    """
+    left: dict[str, int] = {}
+    newest = {hold.row.counter: place for place, hold in enumerate(holds)}
+    charged = []
+    for place, hold in enumerate(holds):
+        counter = hold.row.counter
+        rest = left.get(counter)
+        if rest is None:
+            rest = max(used.of(hold.row.rule.metric), 0)
+        amount = rest if newest[counter] == place else min(rest, hold.amount)
+        left[counter] = rest - amount
+        if amount:
+            charged.append(Hold(hold.row, hold.window, amount))
+    return charged
