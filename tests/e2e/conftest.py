@@ -39,8 +39,8 @@ TLS_MODULES = frozenset(
         "test_listeners",
         "test_nothing_left",
         "test_openai_node",
+        "test_openai_python",
     }
-    | {"test_openai_node", "test_openai_python"}
 )
 TLS_FAULTS = frozenset(
     {"fault:status:code=503", "fault:reset", "fault:stall-after", "fault:cut", "fault:malformed-json:form=bad-utf8"}
