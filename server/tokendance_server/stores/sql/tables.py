@@ -328,6 +328,7 @@ def _catalogue_table(name: str, longest_name: int) -> Table:
 
 providers = _catalogue_table("providers", 63)
 models = _catalogue_table("models", 256)
+price_lists = _catalogue_table("price_lists", 256)
 
 catalogue_state = Table(
     "catalogue_state",
