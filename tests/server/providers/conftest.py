@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import get_args
 
 import pytest
+from tests.server.providers.byte_servers import LOOPBACK
 
-from tokendance_server.providers.transport import Client
+from tokendance_server.providers.transport import Client, Transport, open_transport
 
 CLIENTS: tuple[Client, ...] = get_args(Client)
 
@@ -16,3 +18,11 @@ def upstream_client(request: pytest.FixtureRequest) -> Client:
     """The name of a client, as `[server] upstream_client` has it."""
     client: Client = request.param
     return client
+
+
+@pytest.fixture
+async def transport(upstream_client: Client) -> AsyncIterator[Transport]:
+    """A transport that is closed afterwards."""
+    made = open_transport(upstream_client, LOOPBACK)
+    yield made
+    await made.close()

@@ -1,110 +1,26 @@
-"""Both clients against hostile and broken upstreams: bytes split anywhere, callers that leave, TLS, slow readers."""
+"""Both clients against hostile and broken upstreams: bytes split anywhere, odd answers, slow readers, silence."""
 
 import asyncio
 import random
-import re
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import uvloop
 import yarl
-from tests.certificates import SERVER_NAMES, Authority
+from tests.server.providers.byte_servers import (
+    AHEAD,
+    HEAD,
+    PROVIDER,
+    WHOLE,
+    answering,
+    ask,
+    code,
+    serving,
+)
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.catalogue.models import ProviderConfig
-from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.providers.aiohttp_transport import AiohttpTransport
-from tokendance_server.providers.transport import Client, Transport, open_transport
-
-PROVIDER = ProviderConfig(id="p", kind="openai", connect_timeout_s=2, first_byte_timeout_s=5, idle_timeout_s=5)
-LOOPBACK = EgressPolicy(allow_loopback=True)
-HEAD = b"HTTP/1.1 200 OK\r\n"
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@pytest.fixture
-async def transport(upstream_client: Client) -> AsyncIterator[Transport]:
-    """A transport that is closed afterwards."""
-    made = open_transport(upstream_client, LOOPBACK)
-    yield made
-    await made.close()
-
-
-@asynccontextmanager
-async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server on loopback; a peer that is gone is no error of it."""
-    running: set[asyncio.Task[None]] = set()
-
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await serve(reader, writer)
-        writer.close()
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(guarded(reader, writer))
-        running.add(task)
-        task.add_done_callback(running.discard)
-
-    async with await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls) as server:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/x"
-        # Those that wait for another request of a client that keeps its connection.
-        for task in list(running):
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
-
-
-def answering(*answers: list[bytes], seen: list[int] | None = None) -> Serve:
-    """Serve one answer a request, each as the packets it comes in; `seen` gets the connection's number each time."""
-    left = list(answers)
-    connections: list[object] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        number = len(connections)
-        while True:
-            await reader.readuntil(b"{}")
-            if seen is not None:
-                seen.append(number)
-            for packet in left.pop(0):
-                writer.write(packet)
-                await writer.drain()
-                await asyncio.sleep(0)
-            if not left:
-                return
-
-    return serve
-
-
-async def ask(transport: Transport, url: str, provider: ProviderConfig = PROVIDER, body: bytes = b"{}") -> bytes:
-    """The body of an answer, read whole."""
-    deadline = asyncio.get_running_loop().time() + 10
-    answer = await transport.post(provider, yarl.URL(url), {}, body, deadline)
-    try:
-        return await answer.read_body()
-    finally:
-        answer.close()
-
-
-async def code(asked: Awaitable[bytes]) -> str:
-    """The code that a request fails with."""
-    with pytest.raises(GatewayError) as caught:
-        await asked
-    assert "127.0.0.1" not in str(caught.value)
-    return caught.value.code
-
-
-WHOLE = {
-    "length": b"content-length: 11\r\n\r\nhello world",
-    "chunked": b"transfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nt: v\r\n\r\n",
-    "closing": b"connection: close\r\n\r\nhello world",
-    "no length": b"\r\nhello world",
-}
-AHEAD = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\ncontent-encoding: br\r\n\r\n"
+from tokendance_server.providers.transport import Transport
 
 
 @pytest.mark.parametrize("form", WHOLE)
@@ -310,104 +226,3 @@ async def test_each_silence_has_its_end(transport: Transport, silent: str) -> No
         assert await code(ask(transport, url, hasty)) == "provider_timeout"
         assert 0.15 < asyncio.get_running_loop().time() - begun < 1
         await asyncio.wait_for(gone.wait(), 2)
-
-
-async def test_a_name_in_the_certificate_must_be_the_hosts(upstream_client: Client, tmp_path: Path) -> None:
-    """One that is good is talked to, by the name that was asked for; strangers, other names and old ones are not."""
-    authority, stranger = Authority(), Authority()
-    ours = ssl.create_default_context(cadata=authority.certificate.decode())
-    asked: list[str | None] = []
-    for name, made, expected in (
-        ("good", authority.sign(SERVER_NAMES), ""),
-        ("stranger", stranger.sign(SERVER_NAMES), "provider_unavailable"),
-        ("other", authority.sign(SERVER_NAMES[1:]), "provider_unavailable"),
-    ):
-        files = made.write(tmp_path, name)
-        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        theirs.load_cert_chain(files.certificate, files.key)
-        theirs.sni_callback = lambda _, server_name, __: asked.append(server_name)
-        answers = [[HEAD + WHOLE["chunked"]], [HEAD + WHOLE["length"]]]
-        seen: list[int] = []
-        transport = open_transport(upstream_client, LOOPBACK, tls=ours)
-        async with serving(answering(*answers, seen=seen), theirs) as address:
-            url = address.replace("127.0.0.1", "localhost")
-            if expected:
-                assert await code(ask(transport, url)) == expected
-                assert seen == []
-            else:
-                assert [await ask(transport, url) for _ in answers] == [b"hello world"] * 2
-                assert seen == [1, 1]
-        await transport.close()
-    assert asked == ["localhost"] * 3
-
-
-async def test_what_the_system_does_not_trust_is_not_talked_to(transport: Transport, tmp_path: Path) -> None:
-    """Where nothing else is said."""
-    files = Authority().sign(SERVER_NAMES).write(tmp_path, "unknown")
-    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(files.certificate, files.key)
-    async with serving(answering([b""]), theirs) as url:
-        assert await code(ask(transport, url)) == "provider_unavailable"
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer each request with its own number, sometimes late, in pieces, chunked, or with a word ahead of it."""
-    dice = random.Random(id(writer))
-    while True:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: (\d+)", head)
-        assert length is not None
-        number = await reader.readexactly(int(length[1]))
-        text = number + b"x" * dice.choice((0, 10, 5000))
-        answer = b"HTTP/1.1 100 Continue\r\n\r\n" if dice.random() < 0.1 else b""
-        if dice.random() < 0.5:
-            answer += HEAD + b"content-length: %d\r\n\r\n%b" % (len(text), text)
-        else:
-            answer += HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
-        cut = dice.randrange(len(answer))
-        for piece in (answer[:cut], answer[cut:]):
-            writer.write(piece)
-            if dice.random() < 0.7:
-                await asyncio.sleep(dice.random() * 0.002)
-
-
-async def leave_at_random(transport: Transport, calls: int) -> tuple[int, int]:
-    """Make calls of which many are cancelled; returns how many were answered and how many left."""
-    dice = random.Random(7)
-    gate = asyncio.Semaphore(16)
-    counts = {"answered": 0, "left": 0}
-
-    async def one(number: int, url: str, patience_s: float | None) -> None:
-        name = b"call-%08d." % number
-        async with gate:
-            try:
-                async with asyncio.timeout(patience_s):
-                    got = await ask(transport, url, body=name)
-            except TimeoutError:
-                counts["left"] += 1
-                return
-            assert got.startswith(name), "an answer of another call"
-            assert got[len(name) :].strip(b"x") == b""
-            counts["answered"] += 1
-
-    async with serving(echo) as url:
-        async with asyncio.TaskGroup() as group:
-            for number in range(calls):
-                group.create_task(one(number, url, dice.random() * 0.003 if dice.random() < 0.6 else None))
-        await transport.close()
-    return counts["answered"], counts["left"]
-
-
-@pytest.mark.parametrize("calls", [1000, pytest.param(10_000, marks=pytest.mark.long)])
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_nobody_gets_the_answer_of_another(upstream_client: Client, calls: int, loop: str) -> None:
-    """However many leave, wherever they leave: a connection is used again only behind a whole answer."""
-
-    async def check() -> tuple[int, int]:
-        return await leave_at_random(open_transport(upstream_client, LOOPBACK), calls)
-
-    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        answered, left = runner.run(check())
-    assert answered + left == calls
-    assert min(answered, left) > calls // 10
