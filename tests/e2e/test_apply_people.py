@@ -24,6 +24,8 @@ organizations:
       - {subject: "oidc|7", display_name: Builder, teams: [Ads, Search]}
     policy:
       reveal_days: 2
+      max_rotation_days: 90
+      max_key_lifetime_days: 365
       orphaned_keys: reassign
       orphaned_keys_owner: admin@acme.example
       issuance_rules:

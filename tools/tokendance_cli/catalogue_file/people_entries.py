@@ -139,7 +139,9 @@ def _kept_policy(policy: pb.Policy, teams: Mapping[str, str], handles: Mapping[s
     owner = policy.orphaned_keys_owner
     return {
         "self_approval": policy.self_approval,
-        "reveal_days": policy.reveal_period.seconds // DAY_S if policy.HasField("reveal_period") else None,
+        "reveal_days": _days(policy, "reveal_period"),
+        "max_rotation_days": _days(policy, "max_rotation_period"),
+        "max_key_lifetime_days": _days(policy, "max_key_lifetime"),
         "orphaned_keys": None if fate == "unspecified" else fate,
         "orphaned_keys_owner": handles.get(owner, owner),
         "issuance_rules": [
@@ -148,14 +150,16 @@ def _kept_policy(policy: pb.Policy, teams: Mapping[str, str], handles: Mapping[s
                 "teams": sorted(teams.get(team, team) for team in rule.teams),
                 "models": sorted(rule.models),
                 "quota_ceiling": [_kept_limit(limit) for limit in rule.quota_ceiling],
-                "max_key_lifetime_days": (
-                    rule.max_key_lifetime.seconds // DAY_S if rule.HasField("max_key_lifetime") else None
-                ),
+                "max_key_lifetime_days": _days(rule, "max_key_lifetime"),
                 "max_keys_per_member": rule.max_keys_per_member if rule.HasField("max_keys_per_member") else None,
             }
             for rule in policy.issuance_rules
         ],
     }
+
+
+def _days(message: Any, field: str) -> int | None:
+    return getattr(message, field).seconds // DAY_S if message.HasField(field) else None
 
 
 def _kept_limit(limit: quota_pb2.LimitRule) -> dict[str, Any]:

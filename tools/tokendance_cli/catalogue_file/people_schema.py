@@ -79,6 +79,8 @@ class DeclaredPolicy(Settings):
 
     self_approval: bool = False
     reveal_days: Annotated[int, Field(ge=1, le=30)] | None = None
+    max_rotation_days: Days | None = None
+    max_key_lifetime_days: Days | None = None
     orphaned_keys: Literal["suspend", "reassign", "revoke"] | None = None
     orphaned_keys_owner: str = Field(default="", max_length=320)
     issuance_rules: tuple[DeclaredRule, ...] = Field(default=(), max_length=50)

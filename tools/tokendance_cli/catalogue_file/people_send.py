@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 KINDS = ("organization", "team", "member", "policy")
 """The kinds of entry that are sent from here."""
 
-_PATHS = {"reveal_days": "reveal_period"}
+_PERIODS = {
+    "reveal_days": "reveal_period",
+    "max_rotation_days": "max_rotation_period",
+    "max_key_lifetime_days": "max_key_lifetime",
+}
+"""The fields of a policy that are days in a file, and their paths."""
 
 
 class Directory:
@@ -56,7 +61,7 @@ class Directory:
 def send_person(client: Client, change: Change, directory: Directory) -> None:
     """Make one change. Raises GatewayError."""
     stub, entry = client.stubs.organizations, change.entry
-    mask = FieldMask(paths=[_PATHS.get(name, name) for name in change.fields])
+    mask = FieldMask(paths=[_PERIODS.get(name, name) for name in change.fields])
     match entry.kind, change.action:
         case "organization", Action.CREATE:
             made = stub.CreateOrganization(rpc.CreateOrganizationRequest(organization=_organization(entry)))
@@ -132,8 +137,9 @@ def _policy(entry: Entry, directory: Directory) -> pb.Policy:
         issuance_rules=[_rule(entry, rule, directory) for rule in fields["issuance_rules"]],
         etag=entry.etag,
     )
-    if fields["reveal_days"] is not None:
-        message.reveal_period.CopyFrom(_days(fields["reveal_days"]))
+    for name, path in _PERIODS.items():
+        if fields[name] is not None:
+            getattr(message, path).CopyFrom(_days(fields[name]))
     return message
 
 
