@@ -48,11 +48,10 @@ from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
-from tokendance_server.stores.journal import FileJournal
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
-from tokendance_server.usage import open_usage
+from tokendance_server.usage import UsageParts, open_usage
 
 _FIRST_ROTATION_S = 90 * 86_400
 # How long callers may take to hear the last words of calls that were ended.
@@ -92,7 +91,7 @@ class Server:
         watcher: Watcher,
         streams: RunningStreams,
         background: Sequence[Background],
-        journal: FileJournal,
+        usage: UsageParts,
         catalogue: Catalogue,
         transport: Transport,
         drainer: Drainer,
@@ -108,7 +107,7 @@ class Server:
         self._watcher = watcher
         self._streams = streams
         self._background = background
-        self._journal = journal
+        self._usage = usage
         self._catalogue = catalogue
         self._transport = transport
         self._drainer = drainer
@@ -161,6 +160,7 @@ class Server:
         await self._watcher.start()
         for one in self._background:
             one.start()
+        self._usage.start()
         for listener in self._listeners:
             await listener.start()
         self._lag.start()
@@ -201,7 +201,7 @@ class Server:
             await one.close()
         await self._catalogue.stop()
         await self._drainer.close()
-        await self._journal.close()
+        await self._usage.close()
         await self._transport.close()
         await self._identity.close()
         await self._storage.close()
@@ -254,9 +254,9 @@ async def open_server(
         drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
         undo.push_async_callback(drainer.close)
         leaving = drainer.tell(DrainedAnswers(registry))
-        usage = open_usage(directory.path, directory.node_id, clock)
-        undo.push_async_callback(usage.journal.close)
-        quota = build_quota(storage.database, governance.watcher, peppers, clock)
+        usage = open_usage(directory.path, directory.node_id, storage.database, clock)
+        undo.push_async_callback(usage.close)
+        quota = build_quota(storage.database, governance.watcher, peppers, clock, spent=usage.spent)
         meter = Meter(usage.ledger, usage.estimates, usage.prices, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
@@ -289,7 +289,7 @@ async def open_server(
             watcher=governance.watcher,
             streams=governance.streams,
             background=[governance.uses, quota.reservations],
-            journal=usage.journal,
+            usage=usage,
             catalogue=parts.catalogue,
             transport=transport,
             drainer=drainer,

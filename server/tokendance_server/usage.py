@@ -8,29 +8,48 @@ from pathlib import Path
 
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.prices.book import PriceBook
+from tokendance_server.domain.usage.drain import Drain
+from tokendance_server.domain.usage.entries import unknown
 from tokendance_server.domain.usage.estimates import Estimates
 from tokendance_server.domain.usage.ledger import Ledger
+from tokendance_server.domain.usage.spent import UsageSpent
+from tokendance_server.domain.usage.store import DAY_US, UsageStore
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.journal import FileJournal
 from tokendance_server.stores.journal_files import JournalInUseError
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.usage import SqlUsageStore
 from tokendance_server.telemetry import logger
 
 JOURNAL_FOLDER = "journal"
 _CAPACITY = 256 * 1024 * 1024
+_KEPT_US = 400 * DAY_US
 
 
 @dataclass(frozen=True, slots=True)
 class UsageParts:
-    """What meters calls."""
+    """What meters calls. It must be started, so that what is finished reaches the database."""
 
     ledger: Ledger
+    store: UsageStore
+    drain: Drain
+    spent: UsageSpent
     journal: FileJournal
     estimates: Estimates
     prices: PriceBook
 
+    def start(self) -> None:
+        """Drain the journal into the database until `close`."""
+        self.drain.start()
 
-def open_usage(data_dir: Path, node_id: str, clock: Clock) -> UsageParts:
-    """Take the journal of a data directory. Raises StartupError."""
+    async def close(self) -> None:
+        """Write down what waits; what the database does not take now stays in the journal."""
+        await self.drain.close()
+        await self.journal.close()
+
+
+def open_usage(data_dir: Path, node_id: str, database: Database, clock: Clock) -> UsageParts:
+    """Take the journal of a data directory, with what an earlier process left in it. Raises StartupError."""
     try:
         journal = FileJournal(data_dir / JOURNAL_FOLDER, _CAPACITY)
     except JournalInUseError as exc:
@@ -38,7 +57,13 @@ def open_usage(data_dir: Path, node_id: str, clock: Clock) -> UsageParts:
     except OSError as exc:
         raise StartupError(f"The usage journal in {data_dir} cannot be used ({exc.strerror}).") from exc
     ledger = Ledger(journal, node_id, _now_us, _tell)
-    return UsageParts(ledger, journal, Estimates(), PriceBook(clock))
+    found = journal.found
+    if found.finished or found.running:
+        ledger.restore([*found.finished, *map(unknown, found.running)])
+        logger().info("journal_replayed", finished=len(found.finished), unknown=len(found.running))
+    store = SqlUsageStore(database)
+    drain = Drain(ledger, store, _tell_drain, keep_records_us=_KEPT_US, keep_hours_us=_KEPT_US)
+    return UsageParts(ledger, store, drain, UsageSpent(drain, store), journal, Estimates(), PriceBook(clock))
 
 
 def _now_us() -> int:
@@ -47,3 +72,10 @@ def _now_us() -> int:
 
 def _tell(problem: str) -> None:
     logger().error("journal_not_written", detail=problem)
+
+
+def _tell_drain(error: Exception | None) -> None:
+    if error is None:
+        logger().info("usage_drained_again")
+    else:
+        logger().error("usage_not_drained", error=type(error).__name__, detail=str(error))

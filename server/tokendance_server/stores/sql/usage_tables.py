@@ -12,6 +12,8 @@ from sqlalchemy import Text as LongText
 from tokendance_server.domain.usage.store import MEASURES
 from tokendance_server.stores.sql.tables import Text, metadata
 
+__all__ = ["DIMENSIONS", "metadata", "usage_attempts", "usage_days", "usage_hours", "usage_records"]
+
 usage_records = Table(
     "usage_records",
     metadata,

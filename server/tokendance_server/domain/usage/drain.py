@@ -1,0 +1,104 @@
+"""The drain of a node: what the ledger finished goes into the database, batch by batch, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from tokendance_server.domain.usage.ledger import Ledger
+from tokendance_server.domain.usage.store import UsageStore
+
+BATCH = 500
+"""How many requests are written in one step."""
+
+_GATHER_S = 0.2
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 15.0
+_PRUNE_EVERY_S = 60.0
+_PRUNED = 1000
+
+
+class Drain:
+    """Writes what waits every 0.2 s, and backs off up to 15 s where the database is gone.
+
+    `report` gets the error when writing begins to fail, and None when it works again. `keep_records_us` and
+    `keep_hours_us` are how long rows, and sums by hour, stay; sums by day stay for good.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: UsageStore,
+        report: Callable[[Exception | None], None],
+        *,
+        keep_records_us: int,
+        keep_hours_us: int,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._report = report
+        self._keep = keep_records_us, keep_hours_us
+        self._writing = asyncio.Lock()
+        self._failing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Drain until `close`."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="usage drain"),
+            asyncio.create_task(self._prune(), name="usage retention"),
+        ]
+
+    async def close(self, wait_s: float = 5.0) -> None:
+        """Write what waits, for at most `wait_s` seconds: the rest stays in the journal for the next start."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._flush_and_tell()
+
+    async def flush(self) -> None:
+        """Write all that waits now. Raises what the store raises, and what is not written waits on."""
+        async with self._writing:
+            while batch := self._ledger.waiting(BATCH):
+                await self._store.insert(batch)
+                self._ledger.drained(batch)
+
+    async def _run(self) -> None:
+        retry_s = _FIRST_RETRY_S
+        while True:
+            await self._ledger.something_waits()
+            # Many requests end meanwhile: one step for all of them costs little more than one for the first.
+            await asyncio.sleep(_GATHER_S)
+            if await self._flush_and_tell():
+                retry_s = _FIRST_RETRY_S
+            else:
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, _LAST_RETRY_S)
+
+    async def _flush_and_tell(self) -> bool:
+        try:
+            await self.flush()
+        except Exception as exc:  # noqa: BLE001 - nothing is lost: it is in the journal, and the next try may succeed
+            if not self._failing:
+                self._report(exc)
+            self._failing = True
+            return False
+        if self._failing:
+            self._report(None)
+        self._failing = False
+        return True
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_EVERY_S)
+            now = self._ledger.now_us()
+            records, hours = (now - kept for kept in self._keep)
+            with suppress(Exception):
+                # The drain tells where the database is gone; here the next minute will do.
+                # Between two batches the database is left to others.
+                while await self._store.prune(records, hours, _PRUNED):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
