@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
+import redis.asyncio
 
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.keys.key import LimitRule
@@ -27,6 +28,7 @@ from tokendance_server.domain.quota.claims import (
 from tokendance_server.domain.quota.counters import Counters
 from tokendance_server.domain.quota.windows import DAY, HOUR, MINUTE, MONTH, TOTAL
 from tokendance_server.stores.memory_counters import MemoryCounters
+from tokendance_server.stores.redis_counters import RedisCounters
 
 ORGANIZATION = "organizations/org_1"
 KEY = f"{ORGANIZATION}/keys/key_1"
@@ -40,10 +42,18 @@ def clock() -> ManualClock:
     return ManualClock(datetime(2026, 1, 31, 23, 59, 0, tzinfo=UTC))
 
 
-@pytest.fixture
-def counters(clock: ManualClock) -> Counters:
+@pytest.fixture(params=["memory", "redis"])
+async def counters(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Counters]:
     """What counts."""
-    return MemoryCounters(clock)
+    if request.param == "memory":
+        yield MemoryCounters(clock)
+        return
+    url = request.getfixturevalue("redis_server")
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.flushall()
+    shared = RedisCounters(url, "node_1", deadline_s=5, time=lambda: clock.now().timestamp())
+    yield shared
+    await shared.close()
 
 
 def row(metric: int, limit: int, window: int = TOTAL, *, subject: str = KEY, soft: bool = False) -> Row:
