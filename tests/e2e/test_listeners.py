@@ -137,10 +137,10 @@ def lines_of(node: Node, request_id: str) -> list[Any]:
 
 async def test_one_log_line_a_request(node: Node) -> None:
     """A request over REST is logged once in the whole node, with what an operator looks for and no content."""
-    seen = await rest(node, "sim", stream=True, user="prompt-canary")
+    seen = await rest(node, "sim", stream=True, user="user-canary")
     until(lambda: bool(lines_of(node, seen.request_id)))
     (line,) = lines_of(node, seen.request_id)
     assert (line["surface"], line["model"], line["code"]) == ("chat", "sim", "ok")
     assert line["key"].startswith("key_")
     assert line["duration_ms"] >= line["upstream_ms"] >= 0
-    assert "prompt-canary" not in json.dumps(line)
+    assert "user-canary" not in json.dumps(line)

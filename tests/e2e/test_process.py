@@ -63,7 +63,7 @@ async def test_nothing_secret_is_written_down(node: Node) -> None:
     for model in ("sim-echo", "fault:status:code=401", "fault:error-event", "fault:cut"):
         for stream in (False, True):
             await rest(node, model, stream=stream, messages=messages)
-            await rpc(node, model, stream=stream, user="prompt-canary")
+            await rpc(node, model, stream=stream, user="end-user")
     await rest(node, "sim", stream=False, temperature="prompt-canary")
     assert secrets_told(node) == []
 

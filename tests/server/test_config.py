@@ -68,7 +68,7 @@ def test_what_is_no_url_of_redis_is_told(url: str) -> None:
 @pytest.mark.parametrize("pepper", ["hunter2", "env:HOME", "env:TOKENDANCE_PROVIDER_X", "FILE:x"])
 def test_a_pepper_is_a_reference(pepper: str) -> None:
     """Never the pepper itself, and no variable of anything else."""
-    assert "never the pepper itself" in _mistake(pepper=pepper)
+    assert "never the secret itself" in _mistake(pepper=pepper)
 
 
 TLS = {"certificate": "c.pem", "key": "c.key", "client_ca": "ca.pem"}
