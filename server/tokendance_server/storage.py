@@ -36,6 +36,11 @@ class Storage:
         """True while no other node can have taken over."""
         return self._lease is None or self._lease.held
 
+    @property
+    def live_nodes(self) -> Sequence[str]:
+        """The ids of the nodes that serve this database, as this one knew last; none where no other could."""
+        return [] if self._lease is None else self._lease.live
+
     def when_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once this node may serve no more until it is started again."""
         if self._keeping is not None:

@@ -80,6 +80,8 @@ class Calls:
         if pending:
             await asyncio.wait(pending)
         self._links.clear()
+        # The sockets are closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
     def _flush(self) -> None:
         batches, self._batches = self._batches, {}
@@ -93,7 +95,7 @@ class Calls:
             async with asyncio.timeout(self._deadline_s):
                 now, answers = await self._run(organization, batch)
         except (LinkLostError, TimeoutError) as exc:
-            await self._drop(self._places.pop(organization, None))
+            self._drop(self._places.pop(organization, None))
             _tell(batch, f"{type(exc).__name__} {exc}".strip())
             return
         except asyncio.CancelledError:
@@ -142,23 +144,31 @@ class Calls:
         return await asyncio.shield(task)
 
     async def _connect(self, address: _Address | None) -> tuple[Link, str]:
+        link = None
         try:
             async with asyncio.timeout(self._deadline_s * 4):
                 link = await connect(self._url, self._pushed, address)
                 info = await link.ask(b"INFO", b"server")
                 await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
                 link.subscribe(_CHANNEL)
-        except TimeoutError as exc:
-            raise LinkLostError("silent") from exc
+        except BaseException as exc:
+            if link is not None:
+                link.close()
+            if isinstance(exc, TimeoutError):
+                raise LinkLostError("silent") from exc
+            raise
         text = info.decode() if isinstance(info, bytes) else str(info)
         run = next((line[7:] for line in text.splitlines() if line.startswith("run_id:")), "")
         return link, run
 
-    async def _drop(self, address: _Address | None) -> None:
+    def _drop(self, address: _Address | None) -> None:
         for place in {address, None}:
-            task = self._links.pop(place, None)
-            if task is not None and task.done() and not task.cancelled() and task.exception() is None:
-                task.result()[0].close()
+            task = self._links.get(place)
+            # One that is being made ends by itself in time, and may serve the next call.
+            if task is not None and task.done():
+                del self._links[place]
+                if not task.cancelled() and task.exception() is None:
+                    task.result()[0].close()
 
     def _pushed(self, message: list[Any]) -> None:
         if len(message) == 3 and message[0] == b"message":

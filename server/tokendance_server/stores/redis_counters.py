@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from tokendance_server.domain.quota.admission import gravest, room
-from tokendance_server.domain.quota.claims import Claim, Grant, Hold, Refusal, Row, Standing, Used, charges
+from tokendance_server.domain.quota.claims import CONCURRENT, Claim, Grant, Hold, Refusal, Row, Standing, Used, charges
 from tokendance_server.domain.quota.counters import CountersUnavailableError, SpentSource
 from tokendance_server.domain.quota.windows import MINUTE, window_id, window_start
 from tokendance_server.stores.redis_batches import ASSERT, EXTEND, LOAD, MOST, RENEW, RESERVE, SETTLE, STANDINGS
@@ -187,6 +187,7 @@ class RedisCounters:
         raise CountersUnavailableError("nodes have not told yet what their calls hold")
 
     async def _load(self, organization: str, rows: Sequence[Row], now: float) -> None:
+        rows = [row for row in rows if row.rule.metric != CONCURRENT]
         wanted = [
             (
                 row,

@@ -100,10 +100,14 @@ async def connect(url: str, pushed: Callable[[list[Any]], None], address: tuple[
     login = []
     if parts.password:
         login = [b"AUTH", unquote(parts.username or "default").encode(), unquote(parts.password).encode()]
-    greeting = await link.ask(b"HELLO", b"3", *login)
     database = parts.path.strip("/") if parts.scheme != "unix" else ""
-    if not isinstance(greeting, Exception) and database not in ("", "0"):
-        greeting = await link.ask(b"SELECT", database.encode())
+    try:
+        greeting = await link.ask(b"HELLO", b"3", *login)
+        if not isinstance(greeting, Exception) and database not in ("", "0"):
+            greeting = await link.ask(b"SELECT", database.encode())
+    except BaseException:
+        link.close()
+        raise
     if isinstance(greeting, Exception):
         link.close()
         raise LinkLostError(str(greeting).split(" ", 1)[0])

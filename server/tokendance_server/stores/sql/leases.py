@@ -67,6 +67,12 @@ class NodeLease:
         self._renew_s = renew_s
         self._held_until = 0.0
         self._lost = False
+        self._live: list[str] = [node_id]
+
+    @property
+    def live(self) -> list[str]:
+        """The ids of the nodes that served when this one renewed its lease last, its own included."""
+        return self._live
 
     @property
     def held(self) -> bool:
@@ -97,6 +103,7 @@ class NodeLease:
                 "expire_time": _NOW + timedelta(seconds=self._lease_s),
             }
             await connection.execute(node_leases.insert().values(row))
+            self._live = [one.node_id for one in await _holders(connection)]
         self._held_until = asked + self._lease_s
 
     async def keep(self) -> None:
@@ -126,6 +133,7 @@ class NodeLease:
                 .values(renew_time=_NOW, expire_time=_NOW + timedelta(seconds=self._lease_s))
             )
             holder = await connection.scalar(select(node_leases.c.run_id).where(node_leases.c.node_id == self._node_id))
+            self._live = [one.node_id for one in await _holders(connection)]
         if is_older(self._code_version, oldest):
             self._lose(f"the schema was migrated and serves version {oldest} or newer; start that one")
         elif renewed.rowcount:
