@@ -15,6 +15,7 @@ from tokendance_server.domain.catalogue.in_force import Serving
 from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.metering import Meter, Metered, MeteredCaller
+from tokendance_server.domain.quota.refusals import metric_name, window_name
 from tokendance_server.domain.upstream import AfterLeaving, Upstream, UpstreamCall
 from tokendance_server.domain.usage.estimates import measure
 
@@ -156,7 +157,7 @@ class Completions:
         embeddings.account.CopyFrom(metered.account())
         return embeddings
 
-    def explain(
+    async def explain(
         self, request: completion_pb2.CompletionRequest, caller: Caller
     ) -> completions_service_pb2.ExplainCompletionResponse:
         """Tell what would happen to a call, and call nobody. A refusal is part of the answer, not an error."""
@@ -180,10 +181,47 @@ class Completions:
                 explained.skipped_because = refusal.message
                 if route is chosen:
                     answer.admitted, answer.reason, answer.message = False, refusal.reason, refusal.message
+        await self._explain_limits(answer, model, request, caller)
         return answer
 
+    async def count(self, request: completion_pb2.CompletionRequest, caller: Caller) -> tuple[int, bool]:
+        """Return the tokens of a prompt, and whether that is an estimate. Raises the errors of the model family."""
+        model = self._find(self._serving(), request.model, COMPLETIONS, caller)
+        prompt = self._meter.estimates.prompt(model.id, request)
+        return prompt.tokens, not prompt.exact
+
+    async def _explain_limits(
+        self,
+        answer: completions_service_pb2.ExplainCompletionResponse,
+        model: Model,
+        request: completion_pb2.CompletionRequest,
+        caller: Caller,
+    ) -> None:
+        preview = await self._meter.preview(caller.identity, model, request, streamed=False)
+        answer.estimated_input_tokens = preview.prompt.tokens
+        if preview.worst_cost is not None:
+            answer.worst_case_cost_micros = preview.worst_cost
+        for one in sorted(preview.standings, key=lambda one: one.left / max(one.row.rule.limit, 1)):
+            rule = one.row.rule
+            answer.limits.add(
+                subject=one.row.subject,
+                metric=metric_name(rule.metric),
+                window=window_name(rule.window),
+                limit=rule.limit,
+                remaining=one.left,
+                would_hold=preview.claim.need(rule.metric, preview.output_tokens),
+            )
+        if preview.refusal is not None and answer.admitted:
+            answer.admitted, answer.reason, answer.message = False, preview.refusal.reason, preview.refusal.message
+
+    @classmethod
+    def _choose(cls, serving: Serving, name: str, capability: str, caller: Caller) -> tuple[Model, Route, Upstream]:
+        model = cls._find(serving, name, capability, caller)
+        route = _in_order(model)[0]
+        return model, route, serving.upstreams[route.provider]
+
     @staticmethod
-    def _choose(serving: Serving, name: str, capability: str, caller: Caller) -> tuple[Model, Route, Upstream]:
+    def _find(serving: Serving, name: str, capability: str, caller: Caller) -> Model:
         caller.model = name
         model = serving.catalog.find(name, caller.identity)
         caller.model = model.id
@@ -195,8 +233,7 @@ class Completions:
                 metadata={"model": model.id, "capability": capability},
                 origin="caller",
             )
-        route = _in_order(model)[0]
-        return model, route, serving.upstreams[route.provider]
+        return model
 
     def _begin(self, request: completion_pb2.CompletionRequest, caller: Caller, *, streamed: bool) -> Metered:
         caller.model = request.model

@@ -6,7 +6,7 @@ One `Metered` goes with each call. Whatever becomes of the call, its record is f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
@@ -17,8 +17,10 @@ from tokendance_server.domain.catalogue.models import Model, Route
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.prices.tariff import MILLION, Tariff
 from tokendance_server.domain.principals import Principal
-from tokendance_server.domain.quota.claims import INPUT, OUTPUT, REQUESTS, TOTAL_TOKENS, Standing, Used
+from tokendance_server.domain.quota.admission import gravest, room
+from tokendance_server.domain.quota.claims import INPUT, OUTPUT, REQUESTS, TOTAL_TOKENS, Claim, Refusal, Standing, Used
 from tokendance_server.domain.quota.limits import Subjects
+from tokendance_server.domain.quota.refusals import refusal_error
 from tokendance_server.domain.quota.reservations import Reservation, Reservations
 from tokendance_server.domain.quota.windows import MINUTE, window_end
 from tokendance_server.domain.usage.counts import Counts
@@ -50,6 +52,33 @@ class MeteredCaller(Protocol):
         """Who calls."""
 
 
+class Sizes(NamedTuple):
+    """How large a completion may become, in tokens. `cap` is None where nobody says how long its answer may be.
+
+    `likely` is what such an answer usually has, `wanted` what is held of it, `least` the least that is worth calling.
+    """
+
+    prompt: PromptEstimate
+    cap: int | None
+    likely: int
+    wanted: int
+    least: int
+
+
+class Preview(NamedTuple):
+    """What would become of a completion: the limits it meets, what it would hold of them, and who would refuse it.
+
+    `worst_cost` is in micro-USD, None for a model without a price.
+    """
+
+    prompt: PromptEstimate
+    standings: Sequence[Standing]
+    claim: Claim
+    output_tokens: int
+    worst_cost: int | None
+    refusal: GatewayError | None
+
+
 class Meter:
     """Meters the calls of one node."""
 
@@ -58,6 +87,42 @@ class Meter:
         self.estimates = estimates
         self.prices = prices
         self.reservations = reservations
+
+    async def preview(self, who: Principal, model: Model, request: pb.CompletionRequest, *, streamed: bool) -> Preview:
+        """Tell what a completion would hold and which limits it would meet, and hold nothing.
+
+        Raises quota_store_unavailable where nobody can tell.
+        """
+        sizes = self.sizes_of(model, request, streamed=streamed)
+        tariff = self.prices.tariff(model.id)
+        input_cost, output_price = _prices(tariff, sizes.prompt.tokens, request.service_tier)
+        subjects = Subjects(who.name, who.owner, who.team, who.organization)
+        rows = await self.reservations.plan(subjects, model.id)
+        claim = Claim(
+            "", who.organization, rows, sizes.prompt.tokens, sizes.wanted, sizes.least, input_cost, output_price
+        )
+        standings = await self.reservations.standings(who.organization, list(rows))
+        output, refusing = room(claim, standings)
+        refusal = None
+        if refusing:
+            first = gravest(claim, refusing)
+            asked = claim.need(first.row.rule.metric, claim.least_output_tokens)
+            refusal = refusal_error(Refusal(first, asked), self.ledger.now_us() / 1e6)
+        longest = sizes.cap if sizes.cap is not None else max(sizes.wanted, UNSTATED_ANSWER_TOKENS)
+        worst = None if tariff is None else tariff.dearest(sizes.prompt.tokens, longest, request.service_tier)
+        return Preview(sizes.prompt, standings, claim, output, worst, refusal)
+
+    def sizes_of(self, model: Model, request: pb.CompletionRequest, *, streamed: bool) -> Sizes:
+        """Return how large a completion may become: an answer in one message is held whole, a stream as it begins."""
+        prompt = self.estimates.prompt(model.id, request)
+        choices = request.choice_count or 1
+        cap = request.max_output_tokens or None
+        if model.max_output_tokens is not None:
+            cap = model.max_output_tokens if cap is None else min(cap, model.max_output_tokens)
+        whole = None if cap is None else cap * choices
+        likely = self.estimates.answer(model.id, whole)
+        wanted = likely if streamed else whole or UNSTATED_ANSWER_TOKENS * choices
+        return Sizes(prompt, whole, likely, wanted, min(wanted, LEAST_ANSWER_TOKENS * choices))
 
     def begin(
         self,
@@ -136,21 +201,13 @@ class Metered:
         An answer in one message is capped at what the limits that count it leave; a stream begins with what such an
         answer is likely to have, and grows by `grow`.
         """
-        meter = self._meter
+        sizes = self._meter.sizes_of(model, request, streamed=streamed)
         self._model = model.id
-        self._prompt = meter.estimates.prompt(model.id, request)
         self._tier = request.service_tier
-        choices = request.choice_count or 1
-        cap = request.max_output_tokens or None
-        if model.max_output_tokens is not None:
-            cap = model.max_output_tokens if cap is None else min(cap, model.max_output_tokens)
-        self._cap = None if cap is None else cap * choices
-        self._answer = meter.estimates.answer(model.id, self._cap)
-        wanted = self._answer if streamed else self._cap or UNSTATED_ANSWER_TOKENS * choices
-        least = min(wanted, LEAST_ANSWER_TOKENS * choices)
-        reservation = await self._reserve(wanted, least)
+        self._prompt, self._cap, self._answer = sizes.prompt, sizes.cap, sizes.likely
+        reservation = await self._reserve(sizes.wanted, sizes.least)
         if not streamed and reservation.bounds_answer:
-            request.max_output_tokens = max(reservation.output_tokens // choices, 1)
+            request.max_output_tokens = max(reservation.output_tokens // (request.choice_count or 1), 1)
 
     async def admit_texts(self, model: Model, request: pb.EmbeddingsRequest) -> None:
         """Hold what an embedding uses: its texts, and no answer."""
@@ -254,14 +311,8 @@ class Metered:
         return account
 
     async def _reserve(self, wanted: int, least: int) -> Reservation:
-        self._tariff = tariff = self._meter.prices.tariff(self._model)
-        input_cost = output_price = None
-        if tariff is not None:
-            prompt = self._prompt.tokens
-            input_cost = tariff.dearest(prompt, 0, self._tier)
-            with_answer = tariff.dearest(prompt, MILLION, self._tier)
-            if input_cost is not None and with_answer is not None:
-                output_price = with_answer - input_cost
+        self._tariff = self._meter.prices.tariff(self._model)
+        input_cost, output_price = _prices(self._tariff, self._prompt.tokens, self._tier)
         self._reservation = await self._meter.reservations.reserve(
             self._subjects,
             self._model,
@@ -335,6 +386,15 @@ class Metered:
         output = 0 if self._reservation is None else self._reservation.output_tokens
         used = Used(self._prompt.tokens, output) if last is None else Used(last.input_tokens, last.output_tokens)
         return used.of(metric)
+
+
+def _prices(tariff: Tariff | None, prompt_tokens: int, tier: str) -> tuple[int | None, int | None]:
+    """Return the dearest cost of a prompt, and of a million tokens of its answer; None for both without a price."""
+    if tariff is None:
+        return None, None
+    prompt = tariff.dearest(prompt_tokens, 0, tier)
+    with_answer = tariff.dearest(prompt_tokens, MILLION, tier)
+    return (None, None) if prompt is None or with_answer is None else (prompt, with_answer - prompt)
 
 
 def _refused_limit(error: BaseException | None) -> list[Consulted]:

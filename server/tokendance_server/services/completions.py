@@ -60,17 +60,15 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
         return pb.CreateEmbeddingsResponse(embeddings=embeddings)
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
-        """Refuse: no tokenizer is served by this version."""
-        raise GatewayError(
-            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
-            "Counting tokens is not served by this version; the usage of an answer tells its tokens.",
-        )
+        """Tell how many tokens a prompt has: an estimate from what providers counted, unless it can be counted."""
+        tokens, estimated = await self._completions.count(request.completion, call_of(context))
+        return pb.CountTokensResponse(input_tokens=tokens, estimated=estimated)
 
     async def ExplainCompletion(
         self, request: pb.ExplainCompletionRequest, context: Context
     ) -> pb.ExplainCompletionResponse:
         """Tell what would happen to a call, and call nobody."""
-        return self._completions.explain(request.completion, call_of(context))
+        return await self._completions.explain(request.completion, call_of(context))
 
 
 def _tell(call: Call, account: CallAccount) -> None:

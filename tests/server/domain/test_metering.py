@@ -278,7 +278,7 @@ async def test_a_stream_that_breaks_is_charged_what_came() -> None:
 
 async def test_a_call_cancelled_in_the_middle_frees_what_it_held() -> None:
     """And is on record; the prompt is charged, for the provider has it."""
-    rules = limit(OUTPUT, 5000), limit(quota_pb2.LIMIT_METRIC_CONCURRENT_REQUESTS, 1, 0)
+    rules = limit(OUTPUT, 50_000), limit(quota_pb2.LIMIT_METRIC_CONCURRENT_REQUESTS, 1, 0)
     house = House(*rules)
     house.upstream.gate.clear()
     running = asyncio.create_task(house.create())
@@ -311,3 +311,33 @@ async def test_without_room_in_the_journal_nothing_is_called() -> None:
         await house.create()
     assert raised.value.code == "ledger_unavailable"
     assert house.upstream.calls == 0
+
+
+async def test_a_call_is_explained_without_being_made() -> None:
+    """Which limits it would meet, the tightest first, what it would hold, and who would refuse it; nothing is held."""
+    rules = limit(REQUESTS, 1), limit(OUTPUT, 100_000)
+    house = House(*rules)
+    told = await house.completions.explain(request(max_output_tokens=50), caller())
+    assert told.admitted
+    assert told.estimated_input_tokens > 0
+    assert not told.HasField("worst_case_cost_micros")
+    assert [(one.metric, one.remaining, one.would_hold) for one in told.limits] == [
+        ("requests", 1, 1),
+        ("output_tokens", 100_000, 50),
+    ]
+    assert [await house.standing(rule) for rule in rules] == [(0, 0), (0, 0)]
+    await house.create()
+    told = await house.completions.explain(request(), caller())
+    assert (told.admitted, told.reason) == (False, errors_pb2.ERROR_REASON_QUOTA_EXCEEDED)
+    assert house.upstream.calls == 1
+    assert len(house.records) == 1
+
+
+async def test_a_prompt_is_counted_without_a_call() -> None:
+    """As an estimate, where no tokenizer is at hand; a model that is not there is told."""
+    house = House()
+    tokens, estimated = await house.completions.count(request(), caller())
+    assert tokens > 0
+    assert estimated
+    with pytest.raises(GatewayError):
+        await house.completions.count(request(model="nothing"), caller())

@@ -97,10 +97,7 @@ class Reservations:
         """
         rows = self._limits.cached(subjects, model)
         if rows is None:
-            try:
-                rows = await self._limits.plan(subjects, model)
-            except CountersUnavailableError as exc:
-                raise unavailable() from exc
+            rows = await self.plan(subjects, model)
         if not rows:
             return Reservation(self, None, output_tokens)
         claim = Claim(
@@ -139,6 +136,13 @@ class Reservations:
             # Its lease frees the hold; what was used is in the ledger, from which counters are filled again.
             self._report(exc)
 
+    async def plan(self, subjects: Subjects, model: str) -> tuple[Row, ...]:
+        """Return every limit that a call meets. Raises quota_store_unavailable."""
+        try:
+            return await self._limits.plan(subjects, model)
+        except CountersUnavailableError as exc:
+            raise unavailable() from exc
+
     async def standings(self, organization: str, rows: list[Row]) -> list[Standing]:
         """Return how limits stand. Raises quota_store_unavailable."""
         try:
@@ -156,6 +160,7 @@ class Reservations:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
+        await self._counters.close()
 
     async def _try(self, claim: Claim) -> Grant | None:
         try:
