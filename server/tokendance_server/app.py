@@ -40,7 +40,7 @@ from tokendance_server.identity import Identity, open_identity, sign_ins_maker
 from tokendance_server.listeners import Listener
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
-from tokendance_server.quota import build_quota
+from tokendance_server.quota import SharedCounters, build_quota
 from tokendance_server.registration import register
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
@@ -256,7 +256,14 @@ async def open_server(
         leaving = drainer.tell(DrainedAnswers(registry))
         usage = open_usage(directory.path, directory.node_id, storage.database, clock)
         undo.push_async_callback(usage.close)
-        quota = build_quota(storage.database, governance.watcher, peppers, clock, spent=usage.spent)
+        shared = None
+        if config.redis_url is not None:
+            shared = SharedCounters(
+                config.redis_url.get_secret_value(),
+                directory.node_id,
+                lambda: storage.live_nodes or [directory.node_id],
+            )
+        quota = build_quota(storage.database, governance.watcher, peppers, clock, spent=usage.spent, shared=shared)
         meter = Meter(usage.ledger, usage.estimates, usage.prices, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None

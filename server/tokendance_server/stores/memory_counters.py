@@ -112,6 +112,9 @@ class MemoryCounters:
         now = self._clock.now().timestamp()
         return [self._with_wait(one, 1, now) for one in self._standings(rows, now)]
 
+    async def close(self) -> None:
+        """Nothing is to be let go."""
+
     def _standings(self, rows: Sequence[Row], now: float) -> list[Standing]:
         return [self._standing(row, window_id(row.rule.window, now)) for row in rows]
 

@@ -45,3 +45,6 @@ class Counters(Protocol):
 
     async def standings(self, organization: str, rows: Sequence[Row]) -> list[Standing]:
         """Return how limits of one organization stand."""
+
+    async def close(self) -> None:
+        """Let go of what it counts with."""
