@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Integer, Table, TextClause, delete, select, text, tuple_, update
+from sqlalchemy import BigInteger, Boolean, Integer, Table, delete, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance.gateway.v1 import usage_pb2
@@ -54,12 +55,12 @@ class SqlUsageStore:
     async def insert(self, entries: Sequence[FinishedEntry]) -> int:
         if not entries:
             return 0
+        rows = {one.id: _record_row(one) for one in entries}
         async with self._database.transaction() as connection:
-            added = await self._write(connection, usage_records, [_record_row(one) for one in entries], "id")
-            new = {row.id for row in added}
-            fresh = list({one.id: one for one in entries if one.id in new}.values())
+            new = await self._write_records(connection, list(rows.values()))
+            fresh = [(one, rows[one.id]) for one in {one.id: one for one in entries if one.id in new}.values()]
             if fresh:
-                attempts = [row for one in fresh for row in _attempt_rows(one)]
+                attempts = [row for one, _ in fresh for row in _attempt_rows(one)]
                 if attempts:
                     await self._write(connection, usage_attempts, attempts)
                 for table, interval, length in ((usage_hours, "hour", HOUR_US), (usage_days, "day", DAY_US)):
@@ -114,33 +115,52 @@ class SqlUsageStore:
                 its = (table.c.organization_id == organization_id, table.c.member_id == member_id)
                 await connection.execute(update(table).where(*its), {"member_id": pseudonym})
 
-    async def _write(
-        self, connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], returning: str = ""
-    ) -> Sequence[Any]:
-        statement = _insert(table, returning, postgresql=self._database.is_shared)
-        done = await connection.execute(statement, {"rows": orjson.dumps(rows).decode()})
-        return done.all() if returning else ()
+    async def _write_records(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> set[str]:
+        """Add the records that are not there yet; return their ids."""
+        if self._database.is_shared:
+            statement = text(f"{_insert(usage_records, postgresql=True)} RETURNING id")
+            added = await connection.execute(statement, {"rows": orjson.dumps(rows).decode()})
+            return set(added.scalars())
+        ids = orjson.dumps([row["id"] for row in rows]).decode()
+        there = set((await connection.execute(_KNOWN, {"ids": ids})).scalars())
+        # One writer at a time: nobody adds them between the question and the answer.
+        fresh = [row for row in rows if row["id"] not in there]
+        if fresh:
+            await self._write(connection, usage_records, fresh)
+        return {row["id"] for row in fresh}
+
+    async def _write(self, connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        statement = _insert(table, postgresql=self._database.is_shared)
+        if self._database.is_shared:
+            await connection.execute(text(statement), {"rows": orjson.dumps(rows).decode()})
+        else:
+            # The driver's own loop: a document for all rows would be read again for each column of each row.
+            in_order = itemgetter(*(column.name for column in table.columns))
+            await connection.exec_driver_sql(statement, [in_order(row) for row in rows])
+
+
+_KNOWN = text("SELECT id FROM usage_records WHERE id IN (SELECT value FROM json_each(:ids))")
 
 
 @cache
-def _insert(table: Table, returning: str, *, postgresql: bool) -> TextClause:
-    """Return an insert of any number of rows, given as one JSON text: its own text, and so its plan, never changes."""
+def _insert(table: Table, *, postgresql: bool) -> str:
+    """Return an insert whose text, and so its plan, never changes.
+
+    PostgreSQL takes any number of rows as one JSON text; SQLite one row at a time, its values in the columns' order.
+    """
     names = [column.name for column in table.columns]
     key = ", ".join(column.name for column in table.primary_key.columns)
     if postgresql:
         types = ", ".join(f"{column.name} {_type(column.type)}" for column in table.columns)
         source = f"SELECT {', '.join(names)} FROM json_to_recordset(CAST(:rows AS json)) AS r({types})"  # noqa: S608 - names of ours
     else:
-        values = ", ".join(f"value->>'$.{name}'" for name in names)
-        # Without a condition the parser takes ON CONFLICT for a join's.
-        source = f"SELECT {values} FROM json_each(:rows) WHERE true"  # noqa: S608 - names of ours
+        source = f"VALUES ({', '.join('?' for _ in names)})"
     if table in (usage_hours, usage_days):
         sums = ", ".join(f"{one} = {table.name}.{one} + excluded.{one}" for one in MEASURES)
         conflict = f"DO UPDATE SET {sums}"
     else:
         conflict = "DO NOTHING"
-    into = f"INSERT INTO {table.name} ({', '.join(names)}) {source} ON CONFLICT ({key}) {conflict}"
-    return text(f"{into} RETURNING {returning}" if returning else into)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) {source} ON CONFLICT ({key}) {conflict}"
 
 
 def _type(column: Any) -> str:
@@ -217,11 +237,12 @@ def _fitting(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _sum_rows(entries: Iterable[FinishedEntry], interval: str, length_us: int) -> list[dict[str, Any]]:
+def _sum_rows(
+    entries: Iterable[tuple[FinishedEntry, dict[str, Any]]], interval: str, length_us: int
+) -> list[dict[str, Any]]:
     """Return what a batch adds to the sums, in the order of their key, in which writers wait for each other."""
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for entry in entries:
-        row = _record_row(entry)
+    for entry, row in entries:
         place = (row["organization_id"], row["start_us"] // length_us, *(row[name] for name in DIMENSIONS))
         into = sums.get(place)
         if into is None:
