@@ -12,7 +12,7 @@ from tokendance_server.domain.usage.store import UsageStore
 BATCH = 500
 """How many requests are written in one step."""
 
-_GATHER_S = 0.2
+_GATHER_S = 0.5
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 15.0
 _PRUNE_EVERY_S = 60.0
@@ -20,7 +20,7 @@ _PRUNED = 1000
 
 
 class Drain:
-    """Writes what waits every 0.2 s, and backs off up to 15 s where the database is gone.
+    """Writes what waits every half a second, and backs off up to 15 s where the database is gone.
 
     `report` gets the error when writing begins to fail, and None when it works again. `keep_records_us` and
     `keep_hours_us` are how long rows, and sums by hour, stay; sums by day stay for good.
@@ -60,12 +60,17 @@ class Drain:
             async with asyncio.timeout(wait_s):
                 await self._flush_and_tell()
 
-    async def flush(self) -> None:
-        """Write all that waits now. Raises what the store raises, and what is not written waits on."""
+    async def flush(self, *, to_the_last: bool = True) -> None:
+        """Write all that waits now. Raises what the store raises, and what is not written waits on.
+
+        Without `to_the_last`, what ended meanwhile is left for the next time, unless it fills a batch of its own.
+        """
         async with self._writing:
             while batch := self._ledger.waiting(BATCH):
                 await self._store.insert(batch)
                 self._ledger.drained(batch)
+                if not to_the_last and self._ledger.backlog < BATCH:
+                    break
 
     async def _run(self) -> None:
         retry_s = _FIRST_RETRY_S
@@ -73,15 +78,15 @@ class Drain:
             await self._ledger.something_waits()
             # Many requests end meanwhile: one step for all of them costs little more than one for the first.
             await asyncio.sleep(_GATHER_S)
-            if await self._flush_and_tell():
+            if await self._flush_and_tell(to_the_last=False):
                 retry_s = _FIRST_RETRY_S
             else:
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, _LAST_RETRY_S)
 
-    async def _flush_and_tell(self) -> bool:
+    async def _flush_and_tell(self, *, to_the_last: bool = True) -> bool:
         try:
-            await self.flush()
+            await self.flush(to_the_last=to_the_last)
         except Exception as exc:  # noqa: BLE001 - nothing is lost: it is in the journal, and the next try may succeed
             if not self._failing:
                 self._report(exc)
