@@ -268,7 +268,7 @@ async def open_server(
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
         )
-        handlers = register(completions, governance, parts, quota, clock)
+        handlers = register(completions, governance, parts, quota, usage=usage, clock=clock)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)

@@ -29,6 +29,7 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import CatalogueParts
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.governance import Governance
 from tokendance_server.quota import QuotaParts
 from tokendance_server.services.audit import AuditService
@@ -39,6 +40,7 @@ from tokendance_server.services.models import ModelsService
 from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.quota import QuotaService
 from tokendance_server.services.unimplemented import unimplemented
+from tokendance_server.usage import UsageParts
 
 FILES = [
     completions_service_pb2.DESCRIPTOR,
@@ -55,7 +57,13 @@ FILES = [
 
 
 def register(
-    completions: Completions, governance: Governance, parts: CatalogueParts, quota: QuotaParts, clock: Clock
+    completions: Completions,
+    governance: Governance,
+    parts: CatalogueParts,
+    quota: QuotaParts,
+    *,
+    usage: UsageParts,
+    clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
     table = MethodTable()
@@ -69,7 +77,7 @@ def register(
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
     # Completed as the ones above were.
-    quota_service = QuotaService(quota.quotas, clock)  # type: ignore[abstract]
+    quota_service = QuotaService(quota.quotas, clock, UsageReader(usage.store, usage.drain))  # type: ignore[abstract]
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),

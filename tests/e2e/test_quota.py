@@ -100,6 +100,7 @@ async def test_nobody_is_refused_below_the_limit(house: Node) -> None:
 def test_what_a_holder_sees(house: Node) -> None:
     """Its own limits and those above it, with what is left and when they start anew; over REST alone its own key's."""
     holder = Holder(house, "Seen", "requests/minute=5", "requests/day=100", "concurrent-requests=3")
+    # What the team used before it had this limit counts too.
     holder.limit(str(holder.key["team"]), "total-tokens/month=1000000")
     holder.client().chat.completions.create(model="demo-echo", messages=[{"role": "user", "content": "Hi"}])
     seen = holder.get("/v1/quota")
@@ -112,7 +113,7 @@ def test_what_a_holder_sees(house: Node) -> None:
     assert kinds == [["members"], ["teams"], []]
     (above,) = seen["inherited"][1]["limits"]
     assert (above["metric"], above["window"]) == ("total_tokens", "month")
-    assert 0 < above["spent"] < 1000
+    assert 0 < above["spent"] < 100_000
 
 
 def test_a_refusal_tells_the_limit_and_the_sdk_does_not_repeat_it(house: Node) -> None:

@@ -1,0 +1,65 @@
+"""What was used, on a running node: found by the request id that the caller saw, also after the node was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.e2e.nodes import Node, running
+from tests.e2e.operator_cli import create_key
+from tests.e2e.upstream import Upstream
+
+from tokendance.gateway.v1 import quota_service_pb2 as pb
+from tokendance.gateway.v1 import usage_pb2
+from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
+
+
+def chat(node: Node, secret: str, model: str = "sim") -> str:
+    """Ask something; return the request id that the caller saw."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+    asked = urllib.request.Request(f"{node.base_url}/chat/completions", body, headers)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return str(answer.headers["x-request-id"])
+
+
+def record(node: Node, secret: str, request_id: str) -> usage_pb2.RequestRecord:
+    """Return what the key's holder sees of a request."""
+    with grpc.insecure_channel(node.grpc) as channel:
+        answer = QuotaServiceStub(channel).GetRequest(
+            pb.GetRequestRequest(name=request_id), metadata=(("authorization", f"Bearer {secret}"),), timeout=10
+        )
+    return answer.request
+
+
+def test_request_is_found_by_the_id_that_the_caller_saw(upstream: Upstream, tmp_path: Path) -> None:
+    """By its own key only; what is the provider's stays out of it; a killed node keeps it."""
+    with running("one", tmp_path, upstream.base_url, ["sim"]) as node:
+        key, secret = create_key(node.data_dir, "Asks")
+        _, other = create_key(node.data_dir, "Has nothing to do with it")
+        request_id = chat(node, secret)
+        seen = record(node, secret, request_id)
+        assert (seen.record.request_id, seen.record.key) == (request_id, key["name"])
+        assert (seen.record.outcome, seen.record.http_status) == (usage_pb2.REQUEST_OUTCOME_SUCCEEDED, 200)
+        assert seen.record.usage.input_tokens > 0
+        assert not seen.record.HasField("cost_micros")
+        (attempt,) = seen.attempts
+        assert attempt.provider_label
+        assert (attempt.provider, attempt.upstream_model, seen.node, seen.address) == ("", "", "", "")
+        assert record(node, secret, seen.record.name).record == seen.record
+        with pytest.raises(grpc.RpcError) as hidden:
+            record(node, other, request_id)
+        assert hidden.value.code() is grpc.StatusCode.NOT_FOUND
+        last = chat(node, secret)
+        os.kill(int((node.data_dir / "lock").read_text(encoding="ascii")), signal.SIGKILL)
+    with running("one", tmp_path, upstream.base_url, ["sim"]) as node:
+        assert record(node, secret, last).record.request_id == last
+    with sqlite3.connect(node.data_dir / "gateway.db") as database:
+        assert database.execute("SELECT count(*) FROM usage_records").fetchone() == (2,)
+        assert database.execute("SELECT sum(requests) FROM usage_days").fetchone() == (2,)
