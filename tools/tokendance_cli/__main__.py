@@ -14,12 +14,15 @@ from tokendance_cli.commands import (
     contexts,
     identity,
     keys,
+    members,
     migrate,
     models,
     organizations,
+    policies,
     providers,
     quota,
     secrets,
+    teams,
 )
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
@@ -75,8 +78,9 @@ app.command("serve")(serve)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(keys.app, name="keys")
 app.add_typer(organizations.app, name="organizations")
-app.add_typer(organizations.teams_app, name="teams")
-app.add_typer(organizations.members_app, name="members")
+app.add_typer(teams.app, name="teams")
+app.add_typer(members.app, name="members")
+app.add_typer(policies.app, name="policies")
 app.add_typer(identity.app, name="id")
 app.add_typer(contexts.app, name="context")
 app.command("login")(login)
