@@ -28,7 +28,7 @@ OTHERS_WAIT_S = 3.0
 NOISE_BYTES = 2 * MiB
 SETTLING_S = 1.0
 # Connections to the upstream are kept for the next calls, as many as ran at once; attacks make hundreds of descriptors.
-KEPT_FILES = 16
+KEPT_FILES = 24
 
 
 class Probe:
@@ -42,6 +42,7 @@ class Probe:
         self.grown_bytes = 3 * NOISE_BYTES
         self.others: Bystander | None = None
         self.before = 0
+        self._files = 0
         self._processes = [psutil.Process(process.popen.pid) for process in node.processes]
 
     def memory(self) -> int:
@@ -87,7 +88,7 @@ class Probe:
     def begin_again(self) -> None:
         """Compare with now: an attack's first time fills pools that its second finds filled."""
         time.sleep(0.2)
-        self.before = self.memory()
+        self.before, self._files = self.memory(), self.files()
 
     def warm_up(self) -> None:
         """Call every way that others call, so that caches and pools are what they will be."""
@@ -99,7 +100,7 @@ class Probe:
     @contextmanager
     def unharmed(self) -> Iterator[None]:
         """Have somebody else call all the while, and compare before and after."""
-        self.before, files = self.memory(), self.files()
+        self.before, self._files = self.memory(), self.files()
         other = self.others = Bystander(self.node)
         other.start()
         try:
@@ -110,8 +111,10 @@ class Probe:
         assert other.failures == []
         assert other.longest_s < OTHERS_WAIT_S
         with suppress(AssertionError):
-            until(lambda: self.files() <= files + KEPT_FILES and self.memory() - self.before < self.grown_bytes, 6)
-        assert self.files() <= files + KEPT_FILES, f"{self.files() - files} descriptors more than before"
+            until(
+                lambda: self.files() <= self._files + KEPT_FILES and self.memory() - self.before < self.grown_bytes, 6
+            )
+        assert self.files() <= self._files + KEPT_FILES, f"{self.files() - self._files} descriptors more than before"
         grown = self.memory() - self.before
         assert grown < self.grown_bytes, f"{grown / MiB:.1f} MiB more than before"
 
