@@ -38,6 +38,7 @@ from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
 from tokendance_server.identity import Identity, open_identity, sign_ins_maker
 from tokendance_server.listeners import Listener
+from tokendance_server.prices import open_prices
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.quota import SharedCounters, build_quota
@@ -254,8 +255,11 @@ async def open_server(
         drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
         undo.push_async_callback(drainer.close)
         leaving = drainer.tell(DrainedAnswers(registry))
-        usage = open_usage(directory.path, directory.node_id, storage.database, clock)
+        usage = open_usage(directory.path, directory.node_id, storage.database)
         undo.push_async_callback(usage.close)
+        prices = await open_prices(
+            storage.database, governance.watcher, peppers, lambda: parts.catalogue.serving.catalog.models, clock
+        )
         shared = None
         if config.redis_url is not None:
             shared = SharedCounters(
@@ -264,11 +268,11 @@ async def open_server(
                 lambda: storage.live_nodes or [directory.node_id],
             )
         quota = build_quota(storage.database, governance.watcher, peppers, clock, spent=usage.spent, shared=shared)
-        meter = Meter(usage.ledger, usage.estimates, usage.prices, quota.reservations)
+        meter = Meter(usage.ledger, usage.estimates, prices.book, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
         )
-        handlers = register(completions, governance, parts, quota, usage=usage, clock=clock)
+        handlers = register(completions, governance, parts, quota, usage=usage, prices=prices, clock=clock)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
@@ -295,7 +299,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            background=[governance.uses, quota.reservations],
+            background=[governance.uses, quota.reservations, prices.followed],
             usage=usage,
             catalogue=parts.catalogue,
             transport=transport,

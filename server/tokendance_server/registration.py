@@ -31,6 +31,7 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.governance import Governance
+from tokendance_server.prices import PriceParts
 from tokendance_server.quota import QuotaParts
 from tokendance_server.services.audit import AuditService
 from tokendance_server.services.completions import CompletionsService
@@ -63,6 +64,7 @@ def register(
     quota: QuotaParts,
     *,
     usage: UsageParts,
+    prices: PriceParts,
     clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
@@ -74,10 +76,11 @@ def register(
     # A decorator completes it where the types cannot see it.
     people = OrganizationsService(governance.people)  # type: ignore[abstract]
     organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
-    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsService(parts.catalogue, parts.editor), target)
+    models = ModelsService(parts.catalogue, parts.editor, prices.book.published)
+    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(models, target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
     # Completed as the ones above were.
-    quota_service = QuotaService(quota.quotas, clock, UsageReader(usage.store, usage.drain))  # type: ignore[abstract]
+    quota_service = QuotaService(quota.quotas, clock, UsageReader(usage.store, usage.drain), prices.desk)  # type: ignore[abstract]
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),

@@ -1,4 +1,4 @@
-"""The usage of a node, wired: its journal, its ledger, what is learnt of sizes, and the prices in force."""
+"""The usage of a node, wired: its journal, its ledger and what is learnt of sizes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.usage.drain import Drain
 from tokendance_server.domain.usage.entries import unknown
 from tokendance_server.domain.usage.estimates import Estimates
@@ -36,7 +34,6 @@ class UsageParts:
     spent: UsageSpent
     journal: FileJournal
     estimates: Estimates
-    prices: PriceBook
 
     def start(self) -> None:
         """Drain the journal into the database until `close`."""
@@ -48,7 +45,7 @@ class UsageParts:
         await self.journal.close()
 
 
-def open_usage(data_dir: Path, node_id: str, database: Database, clock: Clock) -> UsageParts:
+def open_usage(data_dir: Path, node_id: str, database: Database) -> UsageParts:
     """Take the journal of a data directory, with what an earlier process left in it. Raises StartupError."""
     try:
         journal = FileJournal(data_dir / JOURNAL_FOLDER, _CAPACITY)
@@ -63,7 +60,7 @@ def open_usage(data_dir: Path, node_id: str, database: Database, clock: Clock) -
         logger().info("journal_replayed", finished=len(found.finished), unknown=len(found.running))
     store = SqlUsageStore(database)
     drain = Drain(ledger, store, _tell_drain, keep_records_us=_KEPT_US, keep_hours_us=_KEPT_US)
-    return UsageParts(ledger, store, drain, UsageSpent(drain, store), journal, Estimates(), PriceBook(clock))
+    return UsageParts(ledger, store, drain, UsageSpent(drain, store), journal, Estimates())
 
 
 def _now_us() -> int:

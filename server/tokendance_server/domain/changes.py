@@ -27,6 +27,7 @@ class ChangeKind(enum.StrEnum):
     MODEL = "model"
     ORGANIZATION = "organization"
     POLICY = "policy"
+    PRICE = "price"
     PROVIDER = "provider"
     TEAM = "team"
 

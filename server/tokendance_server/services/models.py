@@ -15,6 +15,8 @@ from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance.gateway.v1 import models_service_pb2_grpc as pb_grpc
 from tokendance_server.domain.catalogue.editor import CatalogueEditor
 from tokendance_server.domain.catalogue.in_force import Catalogue
+from tokendance_server.domain.catalogue.models import Model
+from tokendance_server.domain.prices.price import Price
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.services.call import call_of
 from tokendance_server.services.catalogue_messages import (
@@ -30,6 +32,7 @@ from tokendance_server.services.catalogue_messages import (
     provider_message,
 )
 from tokendance_server.services.origins import origin_of
+from tokendance_server.services.price_messages import price_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Thing = TypeVar("Thing")
@@ -38,20 +41,29 @@ _ADMIN_PAGE_SIZE = 100
 
 
 class ModelsService(pb_grpc.ModelsServiceServicer):
-    """Serves the public view of the catalogue in force, and the administrators' view of what is kept."""
+    """Serves the public view of the catalogue in force, and the administrators' view of what is kept.
 
-    def __init__(self, catalogue: Catalogue, editor: CatalogueEditor) -> None:
+    `prices` tells the published prices of a model by its id.
+    """
+
+    def __init__(self, catalogue: Catalogue, editor: CatalogueEditor, prices: Callable[[str], Sequence[Price]]) -> None:
         self._catalogue = catalogue
         self._editor = editor
+        self._prices = prices
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         models = self._catalogue.serving.catalog.visible_to(call_of(context).identity)
         page, token = _page(models, lambda model: model.id, request.page_token, request.page_size or _PAGE_SIZE)
-        return pb.ListModelsResponse(models=map(model_message, page), next_page_token=token)
+        return pb.ListModelsResponse(models=map(self._view, page), next_page_token=token)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         model = self._catalogue.serving.catalog.find(model_id(request.name), call_of(context).identity)
-        return pb.GetModelResponse(model=model_message(model))
+        return pb.GetModelResponse(model=self._view(model))
+
+    def _view(self, model: Model) -> pb.Model:
+        view = model_message(model)
+        view.prices.extend(map(price_message, self._prices(model.id)))
+        return view
 
     async def ListModelConfigs(
         self, request: pb.ListModelConfigsRequest, context: Context

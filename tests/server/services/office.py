@@ -101,7 +101,9 @@ async def opened(
     store = MemoryCatalogueStore()
     catalogue = Catalogue(store, settings, upstreams, lambda problems: None)
     await catalogue.reload()
-    service = ModelsService(catalogue, CatalogueEditor(store, catalogue, upstreams, SEALS, ManualClock(NOW)))
+    service = ModelsService(
+        catalogue, CatalogueEditor(store, catalogue, upstreams, SEALS, ManualClock(NOW)), lambda _: ()
+    )
 
     def add(server: Any) -> None:
         add_ModelsServiceServicer_to_server(service, server)

@@ -73,6 +73,11 @@ class ModelIndex:
                     raise ValueError(f"two models claim the name {name!r}: {self._by_name[name].id} and {model.id}")
                 self._by_name[name] = model
 
+    @property
+    def models(self) -> Sequence[Model]:
+        """Every model, by id."""
+        return self._models
+
     def has(self, model_id: str) -> bool:
         """Tell whether this is the id of a model: an alias is not."""
         model = self._by_name.get(model_id)

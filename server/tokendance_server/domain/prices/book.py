@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.prices.price import PriceList
+from tokendance_server.domain.prices.price import Price, PriceList
 from tokendance_server.domain.prices.tariff import Tariff
 
 
@@ -26,6 +26,11 @@ class PriceBook:
     def list_of(self, model: str) -> PriceList:
         """Return the list of a model, empty where it has none."""
         return self._lists.get(model) or PriceList(model)
+
+    def published(self, model: str) -> Sequence[Price]:
+        """Return the prices that hold now and that callers of a model may see, by class; none where it is kept back."""
+        listed = self._lists.get(model)
+        return listed.in_force(self._clock.now()) if listed is not None and listed.published else ()
 
     def tariff(self, model: str) -> Tariff | None:
         """Return what holds now for a model, by its public id; None: it has no price."""
