@@ -29,7 +29,6 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import CatalogueParts
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
-from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.governance import Governance
 from tokendance_server.prices import PriceParts
 from tokendance_server.quota import QuotaParts
@@ -80,7 +79,7 @@ def register(
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(models, target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
     # Completed as the ones above were.
-    quota_service = QuotaService(quota.quotas, clock, UsageReader(usage.store, usage.drain), prices.desk)  # type: ignore[abstract]
+    quota_service = QuotaService(quota.quotas, clock, usage.reader, usage.queries, prices.desk)  # type: ignore[abstract]
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),

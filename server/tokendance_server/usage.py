@@ -6,10 +6,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.usage.drain import Drain
 from tokendance_server.domain.usage.entries import unknown
 from tokendance_server.domain.usage.estimates import Estimates
 from tokendance_server.domain.usage.ledger import Ledger
+from tokendance_server.domain.usage.queries import UsageQueries
+from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.domain.usage.spent import UsageSpent
 from tokendance_server.domain.usage.store import DAY_US, UsageStore
 from tokendance_server.startup import StartupError
@@ -34,6 +39,8 @@ class UsageParts:
     spent: UsageSpent
     journal: FileJournal
     estimates: Estimates
+    reader: UsageReader
+    queries: UsageQueries
 
     def start(self) -> None:
         """Drain the journal into the database until `close`."""
@@ -45,7 +52,7 @@ class UsageParts:
         await self.journal.close()
 
 
-def open_usage(data_dir: Path, node_id: str, database: Database) -> UsageParts:
+def open_usage(data_dir: Path, node_id: str, database: Database, peppers: PepperRing, clock: Clock) -> UsageParts:
     """Take the journal of a data directory, with what an earlier process left in it. Raises StartupError."""
     try:
         journal = FileJournal(data_dir / JOURNAL_FOLDER, _CAPACITY)
@@ -60,7 +67,17 @@ def open_usage(data_dir: Path, node_id: str, database: Database) -> UsageParts:
         logger().info("journal_replayed", finished=len(found.finished), unknown=len(found.running))
     store = SqlUsageStore(database)
     drain = Drain(ledger, store, _tell_drain, keep_records_us=_KEPT_US, keep_hours_us=_KEPT_US)
-    return UsageParts(ledger, store, drain, UsageSpent(drain, store), journal, Estimates())
+    queries = UsageQueries(store, drain, PageTokens(peppers.derive("page tokens of usage")), clock)
+    return UsageParts(
+        ledger=ledger,
+        store=store,
+        drain=drain,
+        spent=UsageSpent(drain, store),
+        journal=journal,
+        estimates=Estimates(),
+        reader=UsageReader(store, drain),
+        queries=queries,
+    )
 
 
 def _now_us() -> int:

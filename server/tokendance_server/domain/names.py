@@ -87,6 +87,15 @@ def team_of(name: str, param: str) -> tuple[str, str]:
     return ("", name) if _TEAM_ID.fullmatch(name) else child_of(name, "teams", param)
 
 
+def child_id(name: str, collection: Collection, param: str) -> str:
+    """Return the id of what lives in an organization; the id alone stands for its name.
+
+    Raises invalid_request with `param` for another form.
+    """
+    alone = re.fullmatch(f"{_PREFIXES[collection]}_{_ID}", name)
+    return name if alone else child_of(name, collection, param)[1]
+
+
 def subject_of(name: str, param: str) -> tuple[str, str]:
     """Return the collection of a subject of quotas, and its resource name, or its id where only that was given.
 
