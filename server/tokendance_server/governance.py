@@ -25,6 +25,7 @@ from tokendance_server.stores.sql.key_requests import SqlKeyRequestStore
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
+from tokendance_server.stores.sql.usage import SqlUsageStore
 from tokendance_server.telemetry import logger
 
 
@@ -67,7 +68,7 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     people_store = SqlPeopleStore(database)
     keys = Keys(store, organizations, peppers, clock, verifier.forget, policy=people_store.policy)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
-    people = build_people(people_store, peppers, clock, verifier)
+    people = build_people(people_store, peppers, clock, verifier, SqlUsageStore(database))
     trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
     requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
     return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests, uses)

@@ -70,6 +70,7 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     ("ResumeMember", {"name": "{member}"}, ""),
     ("RevokeKey", {"name": "{key}"}, ""),
     ("DeleteMember", {"name": "{member}", "reason": "left"}, ""),
+    ("EraseMember", {"name": "{member}", "reason": "asked for"}, ""),
     ("CreateTeam", {"parent": "{org}", "team": {"display_name": "U"}}, "empty"),
     ("DeleteTeam", {"name": "{empty}"}, ""),
     ("SuspendOrganization", {"name": "{org}", "reason": "unpaid"}, ""),
@@ -85,6 +86,9 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     ("DeleteModel", {"name": "models/m"}, ""),
     ("DeleteProvider", {"name": "providers/p"}, ""),
     ("ExportAuditEvents", {"parent": "{org}"}, ""),
+    ("CreateOrganization", {"organization": {"display_name": "P"}}, "other"),
+    ("SuspendOrganization", {"name": "{other}", "reason": "gone"}, ""),
+    ("EraseOrganization", {"name": "{other}", "etag": '"2"', "reason": "gone"}, ""),
 ]
 PATHS = {path.rpartition("/")[2]: path for path in METHODS}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.pseudonyms import NamedAnew
 from tests.stores.conftest import sql_stores
 
 from tokendance.errors import GatewayError
@@ -65,7 +66,7 @@ class Town:
         self.store = Interrupted(stores.keys)
         organizations = Organizations(stores.organizations, clock)
         self.verifier = verifier = Verifier(stores.keys, PEPPERS, clock, lambda: True)
-        self.people = build_people(stores.people, PEPPERS, clock, verifier)
+        self.people = build_people(stores.people, PEPPERS, clock, verifier, NamedAnew())
         self.keys = Keys(self.store, organizations, PEPPERS, clock, verifier.forget)
         self.life = KeyLife(self.keys, self.store, organizations, PEPPERS, clock, changed=verifier.forget)
         self.home = Organization(new_id("org"), "Home", START)

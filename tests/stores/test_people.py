@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.pseudonyms import NamedAnew
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
@@ -45,7 +46,8 @@ class Town:
         self.organizations = Organizations(stores.organizations, self.clock)
         peppers = PepperRing.of(bytes(range(32)))
         self.verifier = Verifier(stores.keys, peppers, self.clock, lambda: True)
-        self.people = build_people(stores.people, peppers, self.clock, self.verifier)
+        self.usage = NamedAnew()
+        self.people = build_people(stores.people, peppers, self.clock, self.verifier, self.usage)
         self.keys = Keys(stores.keys, self.organizations, peppers, self.clock, self.verifier.forget)
         self.home: Organization
         self.admin: Member

@@ -18,6 +18,7 @@ class OrganizationState(enum.StrEnum):
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    ERASED = "erased"
 
 
 class MemberRole(enum.StrEnum):

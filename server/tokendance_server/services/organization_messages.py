@@ -21,6 +21,7 @@ from tokendance_server.domain.organizations import (
     OrganizationState,
     Team,
 )
+from tokendance_server.domain.people.erasure import Erased
 from tokendance_server.domain.people.members import CountedMember
 from tokendance_server.domain.people.records import (
     IssuanceRule,
@@ -264,6 +265,14 @@ def policy_message(one: Policy) -> pb.Policy:
         if seconds is not None:
             getattr(view, field).FromSeconds(seconds)
     return view
+
+
+def erasure_message(one: Erased) -> pb.ErasureSummary:
+    """Return what an erasure did, as callers see it; no answers are kept yet that could go."""
+    left = one.traces
+    return pb.ErasureSummary(
+        members=one.members, keys=left.keys, usage_records=left.usage_records, audit_events=left.audit_events
+    )
 
 
 def preference_values(one: pb.Preferences) -> Preferences:

@@ -17,14 +17,12 @@ from tokendance_server.domain.scopes import member_id
 from tokendance_server.services import organization_messages as messages
 from tokendance_server.services.call import call_of
 from tokendance_server.services.origins import origin_of
-from tokendance_server.services.unimplemented import refuse_rest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@refuse_rest(pb.DESCRIPTOR.services_by_name["OrganizationsService"])
 class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceServicer):
-    """Serves organizations, teams, members and policies; erasure comes with the trail that must outlive it."""
+    """Serves organizations, teams, members, policies and the preferences of callers."""
 
     def __init__(self, people: People) -> None:
         self._people = people
@@ -200,6 +198,29 @@ class OrganizationsService(organizations_service_pb2_grpc.OrganizationsServiceSe
             etag=request.etag,
         )
         return pb.DeleteMemberResponse(changed_keys=keys)
+
+    async def EraseMember(self, request: pb.EraseMemberRequest, context: Context) -> pb.EraseMemberResponse:
+        erased = await self._people.erasure.member(
+            call_of(context).identity,
+            request.name,
+            reason=request.reason,
+            validate_only=request.validate_only,
+            origin=_origin(context),
+        )
+        return pb.EraseMemberResponse(summary=messages.erasure_message(erased))
+
+    async def EraseOrganization(
+        self, request: pb.EraseOrganizationRequest, context: Context
+    ) -> pb.EraseOrganizationResponse:
+        erased = await self._people.erasure.organization(
+            call_of(context).identity,
+            request.name,
+            etag=request.etag,
+            reason=request.reason,
+            validate_only=request.validate_only,
+            origin=_origin(context),
+        )
+        return pb.EraseOrganizationResponse(summary=messages.erasure_message(erased))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
         found = await self._people.policies.get(call_of(context).identity, request.name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-from tokendance_server.domain.audit.events import AuditEvent, ChainHead, EventDraft, seal
+from tokendance_server.domain.audit.events import AuditEvent, ChainHead, EventDraft, KeptPersonalData, seal
 from tokendance_server.domain.audit.store import EventCursor, EventFilter
 
 
@@ -27,6 +28,10 @@ class MemoryAuditStore:
         event = self.write(draft)
         assert event is not None
         return event
+
+    async def record_all(self, drafts: Sequence[EventDraft]) -> None:
+        for draft in drafts:
+            self.write(draft)
 
     async def head(self, organization_id: str) -> ChainHead:
         return _end(self._chains.get(organization_id, []))
@@ -51,6 +56,18 @@ class MemoryAuditStore:
     async def has_digest(self, organization_id: str, digest: bytes) -> bool:
         return any(event.digest == digest for event in self._chains.get(organization_id, []))
 
+    def count_personal(self, name: str) -> int:
+        """Return how many events have personal data of a name, or of one below it."""
+        events = [event for chain in self._chains.values() for event in chain]
+        return sum(any(_is_of(kept, name) for kept in event.personal.values()) for event in events)
+
+    def forget(self, name: str) -> None:
+        """Erase the personal data of a name and of all below it."""
+        for chain in self._chains.values():
+            for place, event in enumerate(chain):
+                kept = {part: data for part, data in event.personal.items() if not _is_of(data, name)}
+                chain[place] = dataclasses.replace(event, personal=kept)
+
     async def erase(self, subject: str) -> int:
         erased = 0
         for chain in self._chains.values():
@@ -59,6 +76,10 @@ class MemoryAuditStore:
                 erased += len(event.personal) - len(kept)
                 chain[place] = dataclasses.replace(event, personal=kept)
         return erased
+
+
+def _is_of(kept: KeptPersonalData, name: str) -> bool:
+    return kept.subject == name or kept.subject.startswith(f"{name}/")
 
 
 def _end(chain: list[AuditEvent]) -> ChainHead:

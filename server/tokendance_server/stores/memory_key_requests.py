@@ -19,7 +19,7 @@ class MemoryKeyRequestStore:
 
     def __init__(self, people: MemoryPeopleStore) -> None:
         self.people = people
-        self.requests: dict[str, KeyRequest] = {}
+        self.requests = people.requests
         self.creates: dict[tuple[str, str], CreateMark] = {}
 
     @asynccontextmanager

@@ -11,6 +11,8 @@ from typing import Literal
 from tokendance_server.domain.audit.events import EventDraft
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.keys.key import Key, KeyState
+from tokendance_server.domain.keys.request import KeyRequest, RequestState
+from tokendance_server.domain.names import child_name, organization_name
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState, Organization, Team
 from tokendance_server.domain.people.records import (
     CreateMark,
@@ -21,6 +23,7 @@ from tokendance_server.domain.people.records import (
     Policy,
     Preferences,
     TeamFilter,
+    Traces,
 )
 from tokendance_server.domain.people.store import Made, Record
 from tokendance_server.stores.memory import MemoryKeyStore, MemoryOrganizationStore
@@ -35,6 +38,7 @@ class MemoryPeopleStore:
         self.policies: dict[str, Policy] = {}
         self.creates: dict[tuple[str, Made, str], CreateMark] = {}
         self._preferences: dict[str, Preferences] = {}
+        self.requests: dict[str, KeyRequest] = {}
 
     @asynccontextmanager
     async def tenant(self, organization_id: str) -> AsyncIterator[MemoryTenant]:
@@ -76,6 +80,11 @@ class MemoryPeopleStore:
 
     async def set_preferences(self, name: str, preferences: Preferences) -> None:
         self._preferences[name] = preferences
+
+    def forget_preferences(self, name: str) -> None:
+        """Drop the preferences of a name and of all names below it."""
+        for kept in [one for one in self._preferences if one == name or one.startswith(f"{name}/")]:
+            del self._preferences[kept]
 
 
 class MemoryTenant:
@@ -161,6 +170,49 @@ class MemoryTenant:
             await self._store.keys.replace(key, after)
             changed.append(key.id)
         return changed
+
+    async def members(self) -> list[Member]:
+        return sorted(self._own_members(), key=lambda one: one.id)
+
+    async def teams(self) -> list[Team]:
+        own = [one for one in self._records.all_teams() if one.organization_id == self._organization_id]
+        return sorted(own, key=lambda one: one.id)
+
+    async def traces(self, member_id: str = "") -> Traces:
+        own = [key for key in self._store.keys.all_keys() if key.organization_id == self._organization_id]
+        alive = [key for key in own if member_id in ("", key.owner_id) and key.state is not KeyState.REVOKED]
+        return Traces(len(alive), 0, self._store.keys.audit.count_personal(self._name(member_id)))
+
+    async def deny_requests(self, member_id: str, *, by: str, reason: str, time: datetime) -> None:
+        for one in list(self._store.requests.values()):
+            waits = one.state in (RequestState.PENDING, RequestState.APPROVED)
+            if waits and (one.organization_id, one.requester_id) == (self._organization_id, member_id):
+                self._store.requests[one.id] = dataclasses.replace(
+                    one,
+                    state=RequestState.DENIED,
+                    decided_by=by,
+                    decision_reason=reason,
+                    decide_time=time,
+                    version=one.version + 1,
+                )
+
+    async def forget(self, member_id: str = "") -> None:
+        name = self._name(member_id)
+        self._store.keys.audit.forget(name)
+        self._store.forget_preferences(name)
+        for place, mark in self._store.creates.items():
+            of_all = place[0] == self._organization_id or mark.made_id == self._organization_id
+            if mark.made_id == member_id or (not member_id and of_all):
+                self._store.creates[place] = CreateMark(mark.made_id, bytes(32))
+        if not member_id:
+            self._store.policies.pop(self._organization_id, None)
+            for key in self._store.keys.all_keys():
+                if key.organization_id == self._organization_id:
+                    await self._store.keys.replace(key, dataclasses.replace(key, purpose="Erased", labels={}))
+
+    def _name(self, member_id: str) -> str:
+        organization = organization_name(self._organization_id)
+        return child_name(self._organization_id, "members", member_id) if member_id else organization
 
     def _own_members(self) -> list[Member]:
         return [one for one in self._records.all_members() if one.organization_id == self._organization_id]

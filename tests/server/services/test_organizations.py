@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from tests.pseudonyms import NamedAnew
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
@@ -55,7 +56,9 @@ class Town:
             self.key_store, peppers, self.clock, lambda: True, organization_works=organizations.works
         )
         self.keys = Keys(self.key_store, organizations, peppers, self.clock, self.verifier.forget)
-        people = build_people(MemoryPeopleStore(records, self.key_store), peppers, self.clock, self.verifier)
+        people = build_people(
+            MemoryPeopleStore(records, self.key_store), peppers, self.clock, self.verifier, NamedAnew()
+        )
         self.service = OrganizationsService(people)  # type: ignore[abstract] # completed by a decorator
         self.home, self.abroad = "", ""
         self.ours, self.theirs = o.Team(), o.Team()

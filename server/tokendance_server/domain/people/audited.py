@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tokendance.gateway.v1.quota_pb2 import LimitMetric, LimitWindow
-from tokendance_server.domain.audit.events import AUTOMATIC, EventDraft, Origin, PersonalData, event
+from tokendance_server.domain.audit.events import AUTOMATIC, PLATFORM, EventDraft, Origin, PersonalData, event
 from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Member, Organization, Team
-from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy
+from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, Traces
 from tokendance_server.domain.people.store import Record
 from tokendance_server.domain.principals import Principal
 
@@ -60,6 +60,37 @@ def people_event(
         after=None if after is None else {**_document(after), **more},
         reason=reason,
         personal=(*_personal("before", before), *_personal("after", after)),
+    )
+
+
+def erasure_event(
+    caller: Principal,
+    origin: Origin,
+    before: Member | Organization,
+    after: Member | Organization,
+    traces: Traces,
+    *,
+    members: int = 0,
+) -> EventDraft:
+    """Return the event of an erasure, which names nobody; that of an organization belongs to the platform's chain.
+
+    `members` were erased with an organization. Time and reason are left to the caller.
+    """
+    whole = isinstance(before, Organization)
+    counts = {"keys": traces.keys, "audit_events": traces.audit_events, **({"members": members} if whole else {})}
+    former = _document(before)
+    if whole:
+        # What an organization was called and labelled goes with it.
+        former = {"state": before.state.value, "version": before.version}
+    return event(
+        caller,
+        origin,
+        organization_id=PLATFORM if isinstance(before, Organization) else before.organization_id,
+        time=before.create_time,
+        action="organization.erase" if whole else "member.erase",
+        resource=before.name,
+        before=former,
+        after={**_document(after), "erased": counts},
     )
 
 

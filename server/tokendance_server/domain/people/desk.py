@@ -8,6 +8,7 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.page_tokens import PageTokens
+from tokendance_server.domain.people.erasure import Erasure, Listeners, Pseudonyms
 from tokendance_server.domain.people.members import MemberLife
 from tokendance_server.domain.people.organizations import OrganizationLife
 from tokendance_server.domain.people.policies import Policies, PreferenceDesk
@@ -25,9 +26,12 @@ class People:
     members: MemberLife
     policies: Policies
     preferences: PreferenceDesk
+    erasure: Erasure
 
 
-def build_people(store: PeopleStore, peppers: PepperRing, clock: Clock, verifier: Verifier) -> People:
+def build_people(
+    store: PeopleStore, peppers: PepperRing, clock: Clock, verifier: Verifier, usage: Pseudonyms
+) -> People:
     """Wire it all: what stops keys is told to the verifier of this node at once."""
     paging = Paging(PageTokens(peppers.derive("page tokens of people")))
     return People(
@@ -36,4 +40,5 @@ def build_people(store: PeopleStore, peppers: PepperRing, clock: Clock, verifier
         MemberLife(store, clock, paging, verifier.forget),
         Policies(store, clock),
         PreferenceDesk(store),
+        Erasure(store, usage, clock, Listeners(verifier.forget, verifier.forget_organization)),
     )

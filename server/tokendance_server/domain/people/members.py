@@ -20,6 +20,7 @@ from tokendance_server.domain.people.rules import (
     check_etag,
     check_identified,
     check_member,
+    check_not_erased,
     check_repeat,
     failed,
     fingerprint,
@@ -92,8 +93,10 @@ class MemberLife:
         check_identified(draft)
         mark, now = fingerprint(draft), self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
-            if await tenant.organization() is None:
+            organization = await tenant.organization()
+            if organization is None:
                 raise nothing_here("organization", "parent")
+            check_not_erased(organization, "parent")
             earlier = await tenant.made_by("member", request_id) if request_id else None
             if earlier is not None:
                 check_repeat(earlier.fingerprint, mark)
@@ -180,7 +183,7 @@ class MemberLife:
             check_member(draft)
             after = await _filled(tenant, before, draft, former)
             if MemberRole.ADMIN not in after.roles:
-                await _require_another_admin(tenant, before)
+                await require_another_admin(tenant, before)
             if after != before:
                 after = replace(after, update_time=now, version=before.version + 1)
                 await tenant.put(after, now, people_event(caller, origin, "member.update", before, after, time=now))
@@ -255,7 +258,7 @@ class MemberLife:
             check_etag(member, etag)
             if member.state is MemberState.REMOVED:
                 raise failed("This member is out of the organization for good.")
-            await _require_another_admin(tenant, member)
+            await require_another_admin(tenant, member)
             fate, owner_id = await _fate_of(tenant, member, fate, keys_owner)
             before, member = member, await _put_stopped(tenant, member, deed.to, now)
             changed = await tenant.settle_keys(member.id, fate, owner_id, now)
@@ -323,7 +326,8 @@ def _draft_of(member: Member) -> MemberDraft:
     return MemberDraft(member.subject, member.email, member.display_name, member.roles, teams)
 
 
-async def _require_another_admin(tenant: Tenant, member: Member) -> None:
+async def require_another_admin(tenant: Tenant, member: Member) -> None:
+    """Raise failed_precondition where a member is the only administrator who may sign in."""
     if MemberRole.ADMIN in member.roles and member.works and not await tenant.other_admins(member.id):
         raise failed("This is the organization's last administrator; make another one first.")
 

@@ -16,6 +16,7 @@ from tokendance_server.domain.people.records import CreateMark, Cursor, Organiza
 from tokendance_server.domain.people.rules import (
     Paging,
     check_etag,
+    check_not_erased,
     check_organization,
     check_repeat,
     fingerprint,
@@ -122,6 +123,7 @@ class OrganizationLife:
             before = await tenant.organization()
             if before is None:
                 raise no_such_organization("organization.name")
+            check_not_erased(before, "organization.name")
             check_etag(before, etag)
             after = change(before)
             if after != before:
@@ -143,6 +145,7 @@ class OrganizationLife:
             found = await tenant.organization()
             if found is None:
                 raise no_such_organization()
+            check_not_erased(found)
             if found.state is not state:
                 before = found
                 found = replace(found, state=state, update_time=now, version=found.version + 1)

@@ -12,7 +12,7 @@ from tokendance_server.domain.keys.rules import DAY_S, LONGEST_PERIOD_S, check_l
 from tokendance_server.domain.names import child_of, organization_of, policy_of
 from tokendance_server.domain.people.audited import people_event
 from tokendance_server.domain.people.records import IssuanceRule, KeyFate, Policy, Preferences
-from tokendance_server.domain.people.rules import check_etag, failed, nothing_here
+from tokendance_server.domain.people.rules import check_etag, check_not_erased, failed, nothing_here
 from tokendance_server.domain.people.store import PeopleStore, Tenant
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.scopes import changes_all, in_scope
@@ -64,8 +64,10 @@ class Policies:
             wanted = replace(wanted, orphaned_keys_owner_id=owner_id)
         now = self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
-            if await tenant.organization() is None:
+            organization = await tenant.organization()
+            if organization is None:
                 raise nothing_here("policy", "policy.name")
+            check_not_erased(organization, "policy.name")
             before = await tenant.policy()
             check_etag(before, etag)
             after = replace(before, **{field: getattr(wanted, field) for field in fields})

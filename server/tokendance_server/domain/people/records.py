@@ -18,6 +18,9 @@ from tokendance_server.domain.organizations import (
     Team,
 )
 
+ERASED = "erased_"
+"""How the pseudonyms of those who were erased begin in usage."""
+
 
 class KeyFate(enum.StrEnum):
     """What happens to the keys of a member who is stopped or leaves."""
@@ -166,6 +169,15 @@ class MemberFilter:
             and (not self.seen_by or one.id == self.seen_by or not self.seen_teams.isdisjoint(one.team_ids))
             and self.query in search_text(one)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What is left of somebody: keys that are not revoked, records of usage, events with personal data."""
+
+    keys: int = 0
+    usage_records: int = 0
+    audit_events: int = 0
 
 
 @dataclass(frozen=True, slots=True)

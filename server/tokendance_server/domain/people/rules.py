@@ -11,6 +11,7 @@ from typing import Any
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.keys.rules import invalid, is_printable
+from tokendance_server.domain.organizations import Organization, OrganizationState
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.people.records import Cursor, MemberDraft, OrganizationDraft, TeamDraft
 from tokendance_server.domain.people.store import Record
@@ -62,6 +63,12 @@ def check_etag(record: Record, etag: str) -> None:
             param="etag",
             origin="caller",
         )
+
+
+def check_not_erased(organization: Organization, param: str = "name") -> None:
+    """Raise failed_precondition for an organization that was erased: nothing comes or changes there any more."""
+    if organization.state is OrganizationState.ERASED:
+        raise failed("This organization was erased; nothing can be done there any more.", param)
 
 
 def etag_of(record: Record) -> str:

@@ -18,6 +18,7 @@ from tokendance_server.domain.people.records import (
     Policy,
     Preferences,
     TeamFilter,
+    Traces,
 )
 
 Record = Organization | Team | Member | Policy
@@ -73,6 +74,25 @@ class Tenant(Protocol):
         """Let the keys that a member owns and that are not revoked fare so; return the ids of those that changed.
 
         `owner_id` is who gets them, for REASSIGN; it also becomes responsible where the member was.
+        """
+
+    async def members(self) -> list[Member]:
+        """Return every member, also those who are out, by id."""
+
+    async def teams(self) -> list[Team]:
+        """Return every team by id."""
+
+    async def traces(self, member_id: str = "") -> Traces:
+        """Count what is left of a member, or of the whole organization where no id is given."""
+
+    async def deny_requests(self, member_id: str, *, by: str, reason: str, time: datetime) -> None:
+        """Deny the requests of a member for keys that are neither denied nor revealed."""
+
+    async def forget(self, member_id: str = "") -> None:
+        """Remove what lies beside the records of a member, or of the organization and everybody in it.
+
+        That is personal data of audit events, preferences, and marks of creations that could be guessed from; of an
+        organization also its policy, and what its keys say of their purpose.
         """
 
 

@@ -16,6 +16,7 @@ from tokendance_server.domain.people.rules import (
     Paging,
     already_there,
     check_etag,
+    check_not_erased,
     check_repeat,
     check_team,
     failed,
@@ -55,8 +56,10 @@ class TeamLife:
         mark, now = fingerprint(draft), self._clock.now()
         made = Team(organization_id, new_id("team"), draft.display_name, now, draft.description, dict(draft.labels))
         async with self._store.tenant(organization_id) as tenant:
-            if await tenant.organization() is None:
+            organization = await tenant.organization()
+            if organization is None:
                 raise nothing_here("organization", "parent")
+            check_not_erased(organization, "parent")
             earlier = await tenant.made_by("team", request_id) if request_id else None
             if earlier is not None:
                 check_repeat(earlier.fingerprint, mark)
@@ -118,6 +121,9 @@ class TeamLife:
             before = await tenant.team(team_id)
             if before is None:
                 raise nothing_here("team", "team.name")
+            organization = await tenant.organization()
+            if organization is not None:
+                check_not_erased(organization, "team.name")
             check_etag(before, etag)
             former = TeamDraft(before.display_name, before.description, before.labels)
             draft = replace(former, **{field: getattr(wanted, field) for field in fields})

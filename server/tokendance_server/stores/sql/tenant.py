@@ -13,8 +13,9 @@ from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.keys.key import KeyState
 from tokendance_server.domain.names import child_name
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState, Organization, Team
-from tokendance_server.domain.people.records import CreateMark, KeyFate, Policy
+from tokendance_server.domain.people.records import CreateMark, KeyFate, Policy, Traces
 from tokendance_server.domain.people.store import Made, Record
+from tokendance_server.stores.sql import erasure
 from tokendance_server.stores.sql.audit import record_events
 from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.people_rows import (
@@ -151,6 +152,25 @@ class SqlTenant:
             await self._connection.execute(update(keys).where(self._own(keys), keys.c.id == row.id).values(values))
             self._changes.append((ChangeKind.KEY, child_name(self._organization_id, "keys", row.id), time))
         return [row.id for row in found]
+
+    async def members(self) -> list[Member]:
+        ids = select(members.c.id).where(self._own(members)).order_by(members.c.id)
+        found = [await self.member(row.id) for row in (await self._connection.execute(ids)).all()]
+        return [one for one in found if one is not None]
+
+    async def teams(self) -> list[Team]:
+        query = select(teams).where(self._own(teams)).order_by(teams.c.id)
+        return [read_team(row) for row in (await self._connection.execute(query)).all()]
+
+    async def traces(self, member_id: str = "") -> Traces:
+        return await erasure.traces(self._connection, self._organization_id, member_id)
+
+    async def deny_requests(self, member_id: str, *, by: str, reason: str, time: datetime) -> None:
+        decision = {"decided_by": by, "decision_reason": reason, "decide_time": time}
+        await erasure.deny_requests(self._connection, self._organization_id, member_id, decision)
+
+    async def forget(self, member_id: str = "") -> None:
+        await erasure.forget(self._connection, self._organization_id, member_id)
 
     async def record_changes(self) -> None:
         """Write down what changed, and what tells of it. Call it last: writers of all organizations queue up here."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.pseudonyms import NamedAnew
 from tests.server.domain.identity.issuer import NOW
 
 from tokendance.errors import GatewayError
@@ -66,7 +67,7 @@ class Town:
         peppers = PepperRing.of(bytes(range(32)))
         verifier = Verifier(self.keys_kept, peppers, self.clock, lambda: True)
         self.organizations = Organizations(self.records, self.clock)
-        self.people = build_people(store, peppers, self.clock, verifier)
+        self.people = build_people(store, peppers, self.clock, verifier, NamedAnew())
         self.keys = Keys(self.keys_kept, self.organizations, peppers, self.clock, verifier.forget)
         self.reported: list[tuple[str, str]] = []
         arrivals = Arrivals(
