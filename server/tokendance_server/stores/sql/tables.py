@@ -296,6 +296,24 @@ quotas = Table(
     Column("version", BigInteger, nullable=False),
 )
 
+replays = Table(
+    "replays",
+    metadata,
+    Column("organization_id", Text(40), primary_key=True),
+    Column("scope", LargeBinary(32), primary_key=True),
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("token", Text(40), nullable=False),
+    Column("key_id", Text(40), nullable=False),
+    Column("secret_time", Instant, nullable=False),
+    Column("request_id", Text(200), nullable=False),
+    Column("create_time", Instant, nullable=False),
+    Column("expire_time", Instant, nullable=False),
+    Column("sealed", LargeBinary),
+    Index(None, "organization_id", "key_id", "create_time"),
+    Index(None, "key_id"),
+    Index(None, "expire_time"),
+)
+
 
 def _secret_checks(name: str) -> Table:
     """Return a table of the ids of secrets that nodes share, each with what tells them apart and tells nothing else."""
