@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
+from tokendance_server.auditing import open_asides
 from tokendance_server.catalogue import (
     NodeUpstreams,
     check_buildable,
@@ -276,6 +277,7 @@ async def open_server(
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
+        asides = open_asides(storage.database, clock, registry)
         chain = make_chains(
             config,
             admission,
@@ -284,6 +286,7 @@ async def open_server(
             verifier=governance.verifier,
             sign_in=identity.sign_in,
             streams=governance.streams,
+            asides=asides,
         )
         # Before the first key is made: certificates that cannot be used must not lose it.
         listeners = build_listeners(config, directory, handlers, chain, clock)
@@ -299,7 +302,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            background=[governance.uses, quota.reservations, prices.followed],
+            background=[governance.uses, quota.reservations, prices.followed, asides],
             usage=usage,
             catalogue=parts.catalogue,
             transport=transport,

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from tokendance_server.certificates import server_credentials
 from tokendance_server.config import ServerConfig
+from tokendance_server.domain.audit.asides import Asides
 from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.running import RunningStreams
@@ -27,6 +28,7 @@ from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.service_peers import ServicePeers, service_principal
 from tokendance_server.services.sign_in import SignIn
+from tokendance_server.services.witness import Witness
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.telemetry import Metrics
 
@@ -43,12 +45,14 @@ def make_chains(
     verifier: Verifier,
     sign_in: SignIn,
     streams: RunningStreams,
+    asides: Asides,
 ) -> MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
     public = {method: rule for method, rule in rules.items() if rule.public_listener}
     recorder = Recorder(Metrics(registry), catalogue.has)
     validator = protovalidate.Validator()
+    witness = Witness(asides, rules)
     limits = config.deadlines
     deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
 
@@ -67,6 +71,7 @@ def make_chains(
             peers=peers if isinstance(peers, FacadePeers) else None,
             services=peers if isinstance(peers, ServicePeers) else None,
             streams=streams,
+            witness=witness,
         )
 
     return chain

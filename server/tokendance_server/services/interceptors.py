@@ -40,6 +40,7 @@ from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
 from tokendance_server.services.wire_weight import WireWeight, too_heavy
+from tokendance_server.services.witness import NOBODY_LOOKS, Witness
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
 _COMPLETIONS = "/tokendance.gateway.v1.CompletionsService/"
@@ -100,6 +101,7 @@ class Chain(grpc.aio.ServerInterceptor):
         services: ServicePeers | None = None,
         streams: Streams | None = None,
         metadata_bytes: int = 32 * 1024,
+        witness: Witness = NOBODY_LOOKS,
     ) -> None:
         self._trust = trust
         self._peers = peers
@@ -113,6 +115,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._validator = validator
         self._sign_in = sign_in
         self._metadata_bytes = metadata_bytes
+        self._witness = witness
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -187,6 +190,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 self._recorder.answered(call)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc)
+                self._witness.refused(call, request, error)
             else:
                 self._recorder.ended(call, None)
                 if not isinstance(context, LocalContext):
@@ -234,6 +238,7 @@ class Chain(grpc.aio.ServerInterceptor):
                     gate.leave(scope)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc, scope)
+                self._witness.refused(call, request, error)
             else:
                 self._recorder.ended(call, None)
                 return
@@ -346,7 +351,9 @@ class Chain(grpc.aio.ServerInterceptor):
         if secret is None:
             return self._service(rule, call) or principal_without_credential(call, rule.allow)
         if not secret.startswith(API_KEY_PREFIX):
-            return await self._sign_in.identify(rule, call, secret)
+            principal = await self._sign_in.identify(rule, call, secret)
+            self._witness.signed_in(call, secret, principal)
+            return principal
         if not rule.admits_api_keys and not _is_facades_own(rule, call):
             raise api_key_not_accepted()
         principal = self._keys.verify_cached(secret)

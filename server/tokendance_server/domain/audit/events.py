@@ -77,6 +77,9 @@ class EventDraft:
     after: Mapping[str, Any] | None = None
     reason: str = ""
     personal: tuple[PersonalData, ...] = ()
+    outcome: AuditOutcome.ValueType = audit_service_pb2.AUDIT_OUTCOME_DONE
+    code: str = ""
+    """Why it was refused, as a stable error code; empty where it was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +180,12 @@ def event(
     after: Mapping[str, Any] | None = None,
     reason: str = "",
     personal: tuple[PersonalData, ...] = (),
+    refused: str = "",
 ) -> EventDraft:
     """Return the draft of what a caller did, for the chain of an organization, or PLATFORM.
 
     `action` is noun and verb, such as `key.rotate`. What `personal` names can be erased later; names, addresses and
-    the like belong there and nowhere else.
+    the like belong there and nowhere else. `refused` is the code of the error where it was not done.
     """
     seen = {"address": origin.address, "user_agent": origin.user_agent[:256]}
     if any(seen.values()):
@@ -199,6 +203,8 @@ def event(
         after=after,
         reason=reason[:_LONGEST_REASON],
         personal=personal,
+        outcome=audit_service_pb2.AUDIT_OUTCOME_REFUSED if refused else audit_service_pb2.AUDIT_OUTCOME_DONE,
+        code=refused,
     )
 
 
@@ -214,8 +220,8 @@ def seal(draft: EventDraft, head: ChainHead) -> AuditEvent:
         time=draft.time,
         action=draft.action,
         resource=draft.resource,
-        outcome=audit_service_pb2.AUDIT_OUTCOME_DONE,
-        code="",
+        outcome=draft.outcome,
+        code=draft.code,
         actor_kind=draft.actor_kind,
         actor=draft.actor,
         request_id=draft.request_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -58,6 +59,9 @@ class AuditStore(Protocol):
 
     async def record(self, draft: EventDraft) -> AuditEvent:
         """Write down what changes nothing in any other store, in a transaction of its own."""
+
+    async def record_all(self, drafts: Sequence[EventDraft]) -> None:
+        """Write down several, all or none, in their order."""
 
     async def head(self, organization_id: str) -> ChainHead:
         """Return the end of a chain as it was last written."""

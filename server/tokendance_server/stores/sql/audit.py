@@ -63,6 +63,10 @@ class SqlAuditStore:
         async with self._database.transaction() as connection:
             return await record_event(connection, draft)
 
+    async def record_all(self, drafts: Sequence[EventDraft]) -> None:
+        async with self._database.transaction() as connection:
+            await record_events(connection, drafts)
+
     async def head(self, organization_id: str) -> ChainHead:
         query = select(audit_heads).where(audit_heads.c.organization_id == organization_id)
         async with self._database.read() as connection:
