@@ -17,6 +17,7 @@ from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
 from tokendance_facade.handlers.models import ModelHandlers
 from tokendance_facade.handlers.quotas import QuotaHandlers
+from tokendance_facade.handlers.usage import UsageHandlers
 from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
 from tokendance_facade.public_site import PublicSite
@@ -47,6 +48,7 @@ class Facade:
         completions = CompletionHandlers(calls, bodies)
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
         quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        usage = UsageHandlers(channel, calls, timeout_s=config.models_timeout_s)
         routes = RouteTable(
             (
                 Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
@@ -55,6 +57,8 @@ class Facade:
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),
                 Route("GET", "/v1/quota", errors_pb2.SURFACE_GATEWAY, quotas.get_quota),
+                Route("GET", "/v1/usage", errors_pb2.SURFACE_GATEWAY, usage.get_usage),
+                Route("GET", "/v1/requests/*", errors_pb2.SURFACE_GATEWAY, usage.get_request),
             )
         )
         site = PublicSite(
