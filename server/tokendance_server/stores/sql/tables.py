@@ -415,6 +415,18 @@ audit_cursors = Table(
     Column("head_time", Instant),
 )
 
+audit_signed_heads = Table(
+    "audit_signed_heads",
+    metadata,
+    # No reference, as above.
+    Column("organization_id", Text(40), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("time", Instant, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+    Column("signing_key_id", Text(40), nullable=False),
+)
+
 job_leases = Table(
     "job_leases",
     metadata,
