@@ -6,13 +6,23 @@ microseconds since 1970: intervals are whole numbers of them, and batches are wr
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, PrimaryKeyConstraint, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy import Text as LongText
 
 from tokendance_server.domain.usage.store import MEASURES
-from tokendance_server.stores.sql.tables import Text, metadata
+from tokendance_server.stores.sql.tables import Instant, Text, metadata
 
-__all__ = ["DIMENSIONS", "metadata", "usage_attempts", "usage_days", "usage_hours", "usage_records"]
+__all__ = ["DIMENSIONS", "metadata", "reservations", "usage_attempts", "usage_days", "usage_hours", "usage_records"]
 
 usage_records = Table(
     "usage_records",
@@ -73,6 +83,27 @@ usage_attempts = Table(
     Index(None, "start_us"),
 )
 
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("organization_id", Text(40), nullable=False),
+    Column("id", Text(40), nullable=False),
+    Column("record_id", Text(40), nullable=False),
+    Column("maker", Text(200), nullable=False),
+    # Null where a repeat is to reserve anew.
+    Column("request_key", Text(128)),
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("state", Text(20), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("create_time", Instant, nullable=False),
+    Column("expire_time", Instant, nullable=False),
+    # What it is for, what it holds of which limits, and what was charged, as JSON.
+    Column("document", LongText, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id", name="pk_reservations"),
+    UniqueConstraint("maker", "request_key"),
+    Index(None, "organization_id", "expire_time"),
+    Index(None, "expire_time"),
+)
 
 DIMENSIONS = (
     "key_id",

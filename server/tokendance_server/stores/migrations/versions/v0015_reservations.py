@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("expire_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "id", name="pk_reservations"),
-        sa.UniqueConstraint("maker", "request_key", name="uq_reservations_maker"),
+        sa.UniqueConstraint("maker", "request_key", name="uq_reservations_maker_request_key"),
     )
     op.create_index("ix_reservations_organization_id_expire_time", "reservations", ["organization_id", "expire_time"])
     op.create_index("ix_reservations_expire_time", "reservations", ["expire_time"])
