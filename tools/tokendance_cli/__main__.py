@@ -21,8 +21,10 @@ from tokendance_cli.commands import (
     policies,
     providers,
     quota,
+    requests,
     secrets,
     teams,
+    usage,
 )
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
@@ -91,6 +93,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(quota.app, name="quota")
+app.add_typer(usage.app, name="usage")
+app.add_typer(requests.app, name="requests")
 app.command("apply")(apply)
 app.command("diff")(diff)
 app.command("chat")(chat)

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -64,22 +59,6 @@ def row(event: pb.AuditEvent) -> list[str]:
         event.request_id,
         event.reason,
     ]
-
-
-@contextmanager
-def lines_to(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Give what writes lines to standard output, or to a new file of mode 0600. Raises CommandError."""
-    if path is None:
-        yield print
-        return
-    try:
-        # Not over another file: an earlier export may be the only copy of what was removed since.
-        opened = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"The file {path} cannot be made: {error.strerror}.", exit_code=USAGE) from error
-    with opened:
-        yield lambda text: print(text, file=opened)
-    print(f"The events are in {path}.", file=sys.stderr)
 
 
 def _moment(text: str, option: str) -> datetime:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import parse_qs
 
-import orjson
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -63,7 +62,7 @@ def decode(query: str, now: datetime) -> tuple[pb.GetUsageRequest, list[str]]:
     return request, columns(words)
 
 
-def encode(answer: pb.GetUsageResponse, words: Sequence[str]) -> bytes:
+def report(answer: pb.GetUsageResponse, words: Sequence[str]) -> Document:
     """Return rows, each with what it is of by the words asked for, their totals, and the next page's token or null.
 
     Money is in millionths of a US dollar, latencies are in milliseconds.
@@ -76,58 +75,57 @@ def encode(answer: pb.GetUsageResponse, words: Sequence[str]) -> bytes:
         }
         for row in answer.rows
     ]
-    return orjson.dumps(
-        {
-            "object": "usage",
-            "rows": rows,
-            "totals": _totals(answer.totals),
-            "complete_until": _time(answer.complete_until_time),
-            "next_page_token": answer.next_page_token or None,
-        }
-    )
+    return {
+        "object": "usage",
+        "rows": rows,
+        "totals": _totals(answer.totals),
+        "complete_until": _time(answer.complete_until_time),
+        "next_page_token": answer.next_page_token or None,
+    }
 
 
-def encode_request(found: usage_pb2.RequestRecord) -> bytes:
-    """Return all that support needs of one request: no prompt, no answer and no secret is in it."""
+def request(found: usage_pb2.RequestRecord) -> Document:
+    """Return all that support needs of one request: no prompt, no answer and no secret is in it.
+
+    What only administrators see is left out where it is not told.
+    """
     record = found.record
-    return orjson.dumps(
-        {
-            "object": "request",
-            "id": record.request_id,
-            "name": record.name,
-            "started_at": _time(record.start_time),
-            "ended_at": _time(record.end_time) if record.HasField("end_time") else None,
-            "outcome": _word(usage_pb2.RequestOutcome.Name(record.outcome), "REQUEST_OUTCOME_"),
-            "status": record.http_status or None,
-            "code": spec_of(record.reason).code if record.reason else None,
-            "message": found.message or None,
-            "host": found.host or None,
-            "route": found.route,
-            "surface": _word(errors_pb2.Surface.Name(record.surface), "SURFACE_"),
-            "stream": record.streamed,
-            "delivery": _word(usage_pb2.DeliveryOutcome.Name(record.delivery), "DELIVERY_OUTCOME_"),
-            "credential": _word(usage_pb2.CredentialKind.Name(found.credential_kind), "CREDENTIAL_KIND_"),
-            "key": record.key or None,
-            "client": {"kind": record.client_kind, "version": record.client_version} if record.client_kind else None,
-            "requested_model": record.requested_model,
-            "served_model": record.served_model or None,
-            "usage": _counts(record.usage),
-            "estimated": record.estimated,
-            "cost_micros": record.cost_micros if record.HasField("cost_micros") else None,
-            "replay_of": record.replay_of or None,
-            "user": record.user or None,
-            "metadata": dict(record.metadata),
-            "labels": dict(record.labels),
-            "first_byte_ms": _milliseconds(record.first_byte_latency)
-            if record.HasField("first_byte_latency")
-            else None,
-            "total_ms": _milliseconds(record.total_latency) if record.HasField("total_latency") else None,
-            "added_ms": _milliseconds(record.added_latency) if record.HasField("added_latency") else None,
-            "attempts": [_attempt(one) for one in found.attempts],
-            "limits": [_limit(one) for one in found.limits],
-            "warnings": [{"field": one.field, "why": one.why} for one in found.warnings],
-        }
-    )
+    return {
+        "object": "request",
+        "id": record.request_id,
+        "name": record.name,
+        "started_at": _time(record.start_time),
+        "ended_at": _time(record.end_time) if record.HasField("end_time") else None,
+        "outcome": _word(usage_pb2.RequestOutcome.Name(record.outcome), "REQUEST_OUTCOME_"),
+        "status": record.http_status or None,
+        "code": spec_of(record.reason).code if record.reason else None,
+        "message": found.message or None,
+        "host": found.host or None,
+        "route": found.route,
+        "surface": _word(errors_pb2.Surface.Name(record.surface), "SURFACE_"),
+        "stream": record.streamed,
+        "delivery": _word(usage_pb2.DeliveryOutcome.Name(record.delivery), "DELIVERY_OUTCOME_"),
+        "credential": _word(usage_pb2.CredentialKind.Name(found.credential_kind), "CREDENTIAL_KIND_"),
+        "key": record.key or None,
+        "client": {"kind": record.client_kind, "version": record.client_version} if record.client_kind else None,
+        "requested_model": record.requested_model,
+        "served_model": record.served_model or None,
+        "usage": _counts(record.usage),
+        "estimated": record.estimated,
+        "cost_micros": record.cost_micros if record.HasField("cost_micros") else None,
+        "replay_of": record.replay_of or None,
+        "user": record.user or None,
+        "metadata": dict(record.metadata),
+        "labels": dict(record.labels),
+        "first_byte_ms": _milliseconds(record.first_byte_latency) if record.HasField("first_byte_latency") else None,
+        "total_ms": _milliseconds(record.total_latency) if record.HasField("total_latency") else None,
+        "added_ms": _milliseconds(record.added_latency) if record.HasField("added_latency") else None,
+        "attempts": [_attempt(one) for one in found.attempts],
+        "limits": [_limit(one) for one in found.limits],
+        "warnings": [{"field": one.field, "why": one.why} for one in found.warnings],
+        **({"address": found.address} if found.address else {}),
+        **({"node": found.node} if found.node else {}),
+    }
 
 
 def _attempt(one: usage_pb2.RequestAttempt) -> Document:
@@ -144,6 +142,9 @@ def _attempt(one: usage_pb2.RequestAttempt) -> Document:
         "total_ms": _milliseconds(one.total_latency) if one.HasField("total_latency") else None,
         "usage": _counts(one.usage),
         "cost_micros": one.cost_micros if one.HasField("cost_micros") else None,
+        **({"provider_name": one.provider} if one.provider else {}),
+        **({"upstream_model": one.upstream_model} if one.upstream_model else {}),
+        **({"upstream_request_id": one.upstream_request_id} if one.upstream_request_id else {}),
     }
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc.aio
+import orjson
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2, quota_service_pb2
@@ -32,7 +33,7 @@ class UsageHandlers:
         credential = read_credential(exchange.request.headers, exchange.query)
         request, words = usage.decode(exchange.query, datetime.now(UTC))
         answer = await self._calls.unary(exchange, credential, self._quota.GetUsage, request, self._timeout_s)
-        return exchange.answer(200, usage.encode(answer, words))
+        return exchange.answer(200, orjson.dumps(usage.report(answer, words)))
 
     async def get_request(self, exchange: Exchange) -> Reply:
         """Answer `GET /v1/requests/{id}` with the record of one request of the calling key."""
@@ -43,4 +44,4 @@ class UsageHandlers:
             )
         request = quota_service_pb2.GetRequestRequest(name=exchange.tail)
         answer = await self._calls.unary(exchange, credential, self._quota.GetRequest, request, self._timeout_s)
-        return exchange.answer(200, usage.encode_request(answer.request))
+        return exchange.answer(200, orjson.dumps(usage.request(answer.request)))

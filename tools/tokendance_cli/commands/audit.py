@@ -123,7 +123,8 @@ def export_events(
 ) -> None:
     """Write events as JSON lines, oldest first. The export is an event itself."""
     from tokendance.gateway.v1 import audit_service_pb2 as pb
-    from tokendance_cli.audit_view import chain_of, filter_of, line, lines_to
+    from tokendance_cli.audit_view import chain_of, filter_of, line
+    from tokendance_cli.line_files import lines_to
     from tokendance_cli.node_client import admin_client
 
     wanted = pb.ExportAuditEventsRequest(parent=chain_of(organization), after_sequence=after)
@@ -131,7 +132,7 @@ def export_events(
     head: pb.AuditChainHead | None = None
     with (
         admin_client(context, data_dir) as client,
-        lines_to(output) as write,
+        lines_to(output, "events") as write,
         _progress() as advance,
     ):
         for part in client.stubs.audit.ExportAuditEvents(wanted):
