@@ -12,7 +12,7 @@ _TOKEN_METRICS = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 
 def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
-    """Return `x-ratelimit-*` for the tightest limits, the cost in millionths of a US dollar, and who served."""
+    """Return `x-ratelimit-*` for the tightest limits, the cost in micro-USD, who served, and what is replayed."""
     headers: list[Header] = []
     if account.HasField("requests"):
         headers += _rate("requests", account.requests)
@@ -24,6 +24,8 @@ def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
         headers.append(("x-tokendance-estimated", "true"))
     if account.served_by:
         headers.append(("x-tokendance-served-by", account.served_by.translate(_UNSAFE)))
+    if account.replay_of:
+        headers.append(("x-tokendance-replay-of", account.replay_of.translate(_UNSAFE)))
     return tuple(headers)
 
 

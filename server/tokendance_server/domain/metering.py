@@ -273,6 +273,12 @@ class Metered:
             limits=self._consulted(),
         )
 
+    async def replay(self, of: str) -> None:
+        """Finish the record of a call that got the kept answer of another request: nothing is held or charged."""
+        await self._record.finish(
+            usage_pb2.REQUEST_OUTCOME_SUCCEEDED, delivery=usage_pb2.DELIVERY_OUTCOME_COMPLETE, replay_of=of
+        )
+
     async def fail(self, error: BaseException) -> None:
         """Charge what a call that ended otherwise used, free the rest, and finish the record; harmless once it is."""
         if self._record.finished is not None:

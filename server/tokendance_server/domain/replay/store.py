@@ -36,8 +36,15 @@ class Found:
     sealed: bytes | None = field(default=None, repr=False)
 
 
+class ReplaysUnavailableError(Exception):
+    """The store cannot be reached now. The message is for operators."""
+
+
 class ReplayStore(Protocol):
-    """Keeps them. Each method is one transaction; what expired counts as not there."""
+    """Keeps them. Each method is one transaction; what expired counts as not there.
+
+    Every method raises ReplaysUnavailableError.
+    """
 
     async def claim(self, claim: Claim, most: int) -> Found | None:
         """Take the scope, or return what is there. Of a key at most `most` answers stay; the oldest go."""

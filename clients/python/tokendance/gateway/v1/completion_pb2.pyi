@@ -1426,12 +1426,15 @@ class CallAccount(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    REPLAY_OF_FIELD_NUMBER: _builtins.int
     cost_micros: _builtins.int
     """What the call cost, in millionths of a US dollar. Absent: not known yet, or the model has no price."""
     estimated: _builtins.bool
     """True when usage or cost is an estimate of the gateway."""
     served_by: _builtins.str
     """The public label of the provider that served. Empty: not known yet."""
+    replay_of: _builtins.str
+    """The request whose kept answer this is, sent again free of charge; empty: the answer was made for this call."""
     @_builtins.property
     def requests(self) -> Global___RateStanding:
         """The tightest limit on requests. Absent: none applies."""
@@ -1448,10 +1451,11 @@ class CallAccount(_message.Message):
         cost_micros: _builtins.int | None = ...,
         estimated: _builtins.bool = ...,
         served_by: _builtins.str = ...,
+        replay_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "replay_of", b"replay_of", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
     _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
@@ -2254,6 +2258,7 @@ class Finished(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     extra_json: _builtins.str
     """Unknown fields of the end of the stream: one JSON object, or empty."""
     @_builtins.property
@@ -2264,16 +2269,21 @@ class Finished(_message.Message):
     def account(self) -> Global___CallAccount:
         """What the call cost and what it leaves of the caller's limits. Set by the gateway."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """What is known only at the end, such as that the answer of an idempotency key is not kept. Set by the gateway."""
+
     def __init__(
         self,
         *,
         usage: Global___Usage | None = ...,
         extra_json: _builtins.str = ...,
         account: Global___CallAccount | None = ...,
+        warnings: _abc.Iterable[Global___Warning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "extra_json", b"extra_json", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "extra_json", b"extra_json", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

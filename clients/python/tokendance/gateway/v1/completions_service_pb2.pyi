@@ -29,8 +29,8 @@ class CreateCompletionRequest(_message.Message):
     COMPLETION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """Makes the call repeatable without a second charge, scoped to the API key; 1 to 255 printable characters.
-    Empty: each call is a new one.
+    """Makes the call repeatable without a second charge, scoped to the secret of the API key; 1 to 255 printable
+    ASCII characters without spaces. Empty: each call is a new one.
     """
     @_builtins.property
     def completion(self) -> _completion_pb2.CompletionRequest:
@@ -83,8 +83,8 @@ class StreamCompletionRequest(_message.Message):
     COMPLETION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """Makes the call repeatable without a second charge, scoped to the API key; 1 to 255 printable characters.
-    Empty: each call is a new one.
+    """Makes the call repeatable without a second charge, scoped to the secret of the API key; 1 to 255 printable
+    ASCII characters without spaces. Empty: each call is a new one.
     """
     @_builtins.property
     def completion(self) -> _completion_pb2.CompletionRequest:

@@ -79,7 +79,8 @@ class CompletionsServiceServicer(object):
     """
 
     def CreateCompletion(self, request, context):
-        """Answers a conversation in one message. Not idempotent: each call is charged.
+        """Answers a conversation in one message. Each call is charged, unless it repeats one with an idempotency key.
+        Errors include: idempotency_conflict, idempotency_in_progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +89,9 @@ class CompletionsServiceServicer(object):
     def StreamCompletion(self, request, context):
         """Answers a conversation as a stream of events. The events that arrived together travel in one message;
         `started` is the first event of the stream and `finished` the last. A stream without `finished` ended
-        with an error, stream_interrupted among them. A caller that leaves cancels the upstream call.
+        with an error, stream_interrupted among them. A caller that leaves cancels the upstream call, unless it gave
+        an idempotency key: then the answer is read to its end, within bounds, and kept for a repeat.
+        Errors include: idempotency_conflict, idempotency_in_progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

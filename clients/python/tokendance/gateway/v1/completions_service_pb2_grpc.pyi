@@ -41,11 +41,15 @@ class CompletionsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CompletionsServiceAsyncStub: ...
     CreateCompletion: _grpc.UnaryUnaryMultiCallable[_completions_service_pb2.CreateCompletionRequest, _completions_service_pb2.CreateCompletionResponse]
-    """Answers a conversation in one message. Not idempotent: each call is charged."""
+    """Answers a conversation in one message. Each call is charged, unless it repeats one with an idempotency key.
+    Errors include: idempotency_conflict, idempotency_in_progress.
+    """
     StreamCompletion: _grpc.UnaryStreamMultiCallable[_completions_service_pb2.StreamCompletionRequest, _completions_service_pb2.StreamCompletionResponse]
     """Answers a conversation as a stream of events. The events that arrived together travel in one message;
     `started` is the first event of the stream and `finished` the last. A stream without `finished` ended
-    with an error, stream_interrupted among them. A caller that leaves cancels the upstream call.
+    with an error, stream_interrupted among them. A caller that leaves cancels the upstream call, unless it gave
+    an idempotency key: then the answer is read to its end, within bounds, and kept for a repeat.
+    Errors include: idempotency_conflict, idempotency_in_progress.
     """
     CreateEmbeddings: _grpc.UnaryUnaryMultiCallable[_completions_service_pb2.CreateEmbeddingsRequest, _completions_service_pb2.CreateEmbeddingsResponse]
     """Turns texts into vectors."""
@@ -71,11 +75,15 @@ class CompletionsServiceAsyncStub(CompletionsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCompletion: _aio.UnaryUnaryMultiCallable[_completions_service_pb2.CreateCompletionRequest, _completions_service_pb2.CreateCompletionResponse]  # type: ignore[assignment]
-    """Answers a conversation in one message. Not idempotent: each call is charged."""
+    """Answers a conversation in one message. Each call is charged, unless it repeats one with an idempotency key.
+    Errors include: idempotency_conflict, idempotency_in_progress.
+    """
     StreamCompletion: _aio.UnaryStreamMultiCallable[_completions_service_pb2.StreamCompletionRequest, _completions_service_pb2.StreamCompletionResponse]  # type: ignore[assignment]
     """Answers a conversation as a stream of events. The events that arrived together travel in one message;
     `started` is the first event of the stream and `finished` the last. A stream without `finished` ended
-    with an error, stream_interrupted among them. A caller that leaves cancels the upstream call.
+    with an error, stream_interrupted among them. A caller that leaves cancels the upstream call, unless it gave
+    an idempotency key: then the answer is read to its end, within bounds, and kept for a repeat.
+    Errors include: idempotency_conflict, idempotency_in_progress.
     """
     CreateEmbeddings: _aio.UnaryUnaryMultiCallable[_completions_service_pb2.CreateEmbeddingsRequest, _completions_service_pb2.CreateEmbeddingsResponse]  # type: ignore[assignment]
     """Turns texts into vectors."""
@@ -104,7 +112,9 @@ class CompletionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _completions_service_pb2.CreateCompletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_completions_service_pb2.CreateCompletionResponse, _abc.Awaitable[_completions_service_pb2.CreateCompletionResponse]]:
-        """Answers a conversation in one message. Not idempotent: each call is charged."""
+        """Answers a conversation in one message. Each call is charged, unless it repeats one with an idempotency key.
+        Errors include: idempotency_conflict, idempotency_in_progress.
+        """
 
     @_abc_1.abstractmethod
     def StreamCompletion(
@@ -114,7 +124,9 @@ class CompletionsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_completions_service_pb2.StreamCompletionResponse], _abc.AsyncIterator[_completions_service_pb2.StreamCompletionResponse]]:
         """Answers a conversation as a stream of events. The events that arrived together travel in one message;
         `started` is the first event of the stream and `finished` the last. A stream without `finished` ended
-        with an error, stream_interrupted among them. A caller that leaves cancels the upstream call.
+        with an error, stream_interrupted among them. A caller that leaves cancels the upstream call, unless it gave
+        an idempotency key: then the answer is read to its end, within bounds, and kept for a repeat.
+        Errors include: idempotency_conflict, idempotency_in_progress.
         """
 
     @_abc_1.abstractmethod
