@@ -57,7 +57,7 @@ def of_node(
     context: typer.Context, data_dir: Path | None, request: pb.GetUsageRequest, words: Sequence[str]
 ) -> dict[str, Any]:
     """Return the whole report of a question, all pages of it; raises CommandError."""
-    from tokendance_facade.dialects.usage import report
+    from tokendance_facade.dialects.usage_reports import report
 
     rows: list[Any] = []
     request.page_size = _PAGE
@@ -130,7 +130,7 @@ def request_of(
     if by_key:
         found: dict[str, Any] = holder(base_url, key_file).get(f"/requests/{quote(name)}").document
         return found
-    from tokendance_facade.dialects.usage import request
+    from tokendance_facade.dialects.usage_reports import request
 
     with admin_client(context, data_dir) as client:
         return request(client.stubs.quota.GetRequest(pb.GetRequestRequest(name=name)).request)

@@ -13,7 +13,7 @@ from tokendance.gateway.v1 import errors_pb2, quota_service_pb2
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tokendance_facade.answers import Reply
 from tokendance_facade.credentials import read_credential
-from tokendance_facade.dialects import usage
+from tokendance_facade.dialects import usage_reports
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.handlers.calls import Calls
 
@@ -31,9 +31,9 @@ class UsageHandlers:
     async def get_usage(self, exchange: Exchange) -> Reply:
         """Answer `GET /v1/usage` with the sums of the calling key."""
         credential = read_credential(exchange.request.headers, exchange.query)
-        request, words = usage.decode(exchange.query, datetime.now(UTC))
+        request, words = usage_reports.decode(exchange.query, datetime.now(UTC))
         answer = await self._calls.unary(exchange, credential, self._quota.GetUsage, request, self._timeout_s)
-        return exchange.answer(200, orjson.dumps(usage.report(answer, words)))
+        return exchange.answer(200, orjson.dumps(usage_reports.report(answer, words)))
 
     async def get_request(self, exchange: Exchange) -> Reply:
         """Answer `GET /v1/requests/{id}` with the record of one request of the calling key."""
@@ -44,4 +44,4 @@ class UsageHandlers:
             )
         request = quota_service_pb2.GetRequestRequest(name=exchange.tail)
         answer = await self._calls.unary(exchange, credential, self._quota.GetRequest, request, self._timeout_s)
-        return exchange.answer(200, orjson.dumps(usage.request(answer.request)))
+        return exchange.answer(200, orjson.dumps(usage_reports.request(answer.request)))
