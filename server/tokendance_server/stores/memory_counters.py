@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.quota.admission import gravest, room
 from tokendance_server.domain.quota.claims import CONCURRENT, Claim, Grant, Hold, Refusal, Row, Standing, Used, charges
-from tokendance_server.domain.quota.counters import SpentSource
+from tokendance_server.domain.quota.counters import KeptHolds, SpentSource
 from tokendance_server.domain.quota.windows import (
     BUCKETS,
     MINUTE,
@@ -31,24 +32,28 @@ class _Lease(NamedTuple):
 
 
 class MemoryCounters:
-    """Satisfies Counters. Without `source`, nothing was spent before."""
+    """Satisfies Counters. Without `source`, nothing was spent before; without `kept`, nothing outlives this process."""
 
-    def __init__(self, clock: Clock, source: SpentSource | None = None) -> None:
+    def __init__(self, clock: Clock, source: SpentSource | None = None, kept: KeptHolds | None = None) -> None:
         self._clock = clock
         self._source = source
+        self._kept = kept
+        # The organizations of which `kept` was not asked have their holds missing.
+        self._held_again: set[str] = set()
         self._seen: dict[str, float] = {}
         # Of each counter its windows, or of a minute its buckets.
         self._cells: dict[str, dict[int, _Cell]] = {}
-        # By the identity of the grant: the id of a call may come twice.
-        self._leases: dict[int, _Lease] = {}
+        # By name: the id of a call may come twice.
+        self._leases: dict[str, _Lease] = {}
+        self._names = map(str, itertools.count())
         self._first_end = math.inf
         self._loading: dict[str, asyncio.Future[None]] = {}
 
     async def reserve(self, claim: Claim, lease_s: float) -> Grant | Refusal:
         now = self._clock.now().timestamp()
         # Only the first calls after a start wait here.
-        while unknown := self._unknown(claim.rows):
-            await self._load(unknown)
+        if self._source is not None or self._kept is not None:
+            await self._known(claim.organization, claim.rows)
             now = self._clock.now().timestamp()
         standings = self._standings(claim.rows, now)
         output, refusing = room(claim, standings)
@@ -60,7 +65,7 @@ class MemoryCounters:
             asked = claim.need(standing.row.rule.metric, claim.least_output_tokens)
             return Refusal(self._with_wait(standing, asked, now), asked, standings)
         holds = [Hold(one.row, one.window, claim.need(one.row.rule.metric, output)) for one in standings]
-        grant = Grant(claim, output, holds, standings)
+        grant = Grant(claim, output, holds, standings, lease=claim.lease or next(self._names))
         self._hold(grant, lease_s)
         return grant
 
@@ -74,7 +79,7 @@ class MemoryCounters:
             more = self._more(grant, output_tokens)
         if more is None:
             return False
-        kept = id(grant) in self._leases
+        kept = grant.lease in self._leases
         for hold in more:
             if kept:
                 self._add(hold, _HELD, hold.amount)
@@ -85,6 +90,11 @@ class MemoryCounters:
     async def settle(self, grant: Grant, used: Used) -> None:
         if grant.over:
             return
+        if grant.claim.lease:
+            # It may be of an earlier process, and nothing be known yet of its limits.
+            await self._known(grant.claim.organization, grant.claim.rows)
+            if grant.over:
+                return
         self._free(grant)
         for hold in charges(grant.holds, used):
             self._add(hold, _SPENT, hold.amount)
@@ -98,16 +108,16 @@ class MemoryCounters:
         for grant in grants:
             if grant.over:
                 continue
-            if id(grant) in self._leases:
-                self._leases[id(grant)] = _Lease(grant, until)
+            known = self._leases.get(grant.lease)
+            if known is not None:
+                self._leases[grant.lease] = _Lease(known.grant, until)
             else:
                 # This node stood still for longer than a lease: the call runs all the same.
                 self._hold(grant, lease_s)
         self._expire()
 
     async def standings(self, organization: str, rows: Sequence[Row]) -> list[Standing]:
-        while unknown := self._unknown(rows):
-            await self._load(unknown)
+        await self._known(organization, rows)
         self._expire()
         now = self._clock.now().timestamp()
         return [self._with_wait(one, 1, now) for one in self._standings(rows, now)]
@@ -154,13 +164,14 @@ class MemoryCounters:
         for hold in grant.holds:
             self._add(hold, _HELD, hold.amount)
         until = self._clock.monotonic() + lease_s
-        self._leases[id(grant)] = _Lease(grant, until)
+        self._leases[grant.lease] = _Lease(grant, until)
         self._first_end = min(self._first_end, until)
 
     def _free(self, grant: Grant) -> None:
         grant.over = True
-        if self._leases.pop(id(grant), None) is not None:
-            self._give_back(grant)
+        kept = self._leases.pop(grant.lease, None)
+        if kept is not None:
+            self._give_back(kept.grant)
 
     def _give_back(self, grant: Grant) -> None:
         for hold in grant.holds:
@@ -173,7 +184,7 @@ class MemoryCounters:
             return False
         late = [one.grant for one in self._leases.values() if one.until <= now and one.grant is not but]
         for grant in late:
-            del self._leases[id(grant)]
+            del self._leases[grant.lease]
             self._give_back(grant)
         self._first_end = min((one.until for one in self._leases.values()), default=math.inf)
         return bool(late)
@@ -217,6 +228,18 @@ class MemoryCounters:
         if self._source is None:
             return []
         return [row for row in rows if row.counter not in self._seen and row.rule.metric != CONCURRENT]
+
+    async def _known(self, organization: str, rows: Sequence[Row]) -> None:
+        """Return once it is known what was spent before, and what is held from before."""
+        while unknown := self._unknown(rows):
+            await self._load(unknown)
+        if self._kept is not None and organization not in self._held_again:
+            kept = await self._kept.held(organization)
+            if organization not in self._held_again:
+                self._held_again.add(organization)
+                for grant, lease_s in kept:
+                    if grant.lease not in self._leases:
+                        self._hold(grant, lease_s)
 
     async def _load(self, unknown: Iterable[Row]) -> None:
         assert self._source is not None

@@ -15,7 +15,7 @@ from typing import Any
 
 from tokendance_server.domain.quota.admission import gravest, room
 from tokendance_server.domain.quota.claims import CONCURRENT, Claim, Grant, Hold, Refusal, Row, Standing, Used, charges
-from tokendance_server.domain.quota.counters import CountersUnavailableError, SpentSource
+from tokendance_server.domain.quota.counters import CountersUnavailableError, KeptHolds, SpentSource
 from tokendance_server.domain.quota.windows import MINUTE, window_id, window_start
 from tokendance_server.stores.redis_batches import ASSERT, EXTEND, LOAD, MOST, RENEW, RESERVE, SETTLE, STANDINGS
 from tokendance_server.stores.redis_calls import Calls, prefix_of
@@ -31,7 +31,7 @@ _MOST_OWED = 10_000
 class RedisCounters:
     """Satisfies Counters. `live` tells the ids of the nodes that serve now, this one included.
 
-    Without `source`, nothing was spent before. `time` replaces the server's clock in tests.
+    Without `source`, nothing was spent before; without `kept`, nothing outlives the nodes that hold it. `time` replaces the server's clock in tests.
     """
 
     def __init__(
@@ -40,12 +40,14 @@ class RedisCounters:
         node_id: str,
         source: SpentSource | None = None,
         *,
+        kept: KeptHolds | None = None,
         live: Callable[[], Sequence[str]] | None = None,
         deadline_s: float = _DEADLINE_S,
         lease_s: float = _LEASE_S,
         time: Callable[[], float] | None = None,
     ) -> None:
         self._source = source
+        self._kept = kept
         self._calls = Calls(
             url,
             node_id,
@@ -63,7 +65,7 @@ class RedisCounters:
         self._asserting: dict[str, asyncio.Task[None]] = {}
 
     async def reserve(self, claim: Claim, lease_s: float) -> Grant | Refusal:
-        lease = next(self._leases)
+        lease = claim.lease or next(self._leases)
         try:
             now, answer = await self._known(
                 claim.organization, claim.rows, lambda: self._ask_reserve(claim, lease, lease_s)
@@ -76,7 +78,8 @@ class RedisCounters:
             output = int(answer[2])
             holds = [Hold(one.row, one.window, claim.need(one.row.rule.metric, output)) for one in standings]
             grant = Grant(claim, output, holds, standings, lease=lease)
-            self._held.setdefault(claim.organization, {})[lease] = grant
+            if not claim.lease:
+                self._held.setdefault(claim.organization, {})[lease] = grant
             return grant
         _, refusing = room(claim, [_bounded(one) for one in standings])
         standing = gravest(claim, refusing or standings)
@@ -237,8 +240,15 @@ class RedisCounters:
     async def _assert(self, organization: str) -> None:
         """Tell all that this node's calls of an organization hold. What is owed there is in usage."""
         self._owed = {lease: owed for lease, owed in self._owed.items() if owed[0] != organization}
+        try:
+            kept = [] if self._kept is None else await self._kept.held(organization)
+        except CountersUnavailableError:
+            # Until these are told too, hard limits stay closed, or until one lease has passed.
+            return
         batch = self._calls.batch(organization)
         waiting = []
+        for grant, lease_s in kept:
+            waiting.append(batch.add([RENEW, grant.lease, lease_s, batch.parts(grant.holds)]))
         for lease, grant in self._held.get(organization, {}).items():
             waiting.append(batch.add([RENEW, lease, self._lease_s, batch.parts(grant.holds)]))
         waiting.append(batch.add([ASSERT]))

@@ -49,6 +49,8 @@ class Claim:
     least_output_tokens: int = 0
     input_cost: int | None = None
     output_price: int | None = None
+    lease: str = ""
+    """The name under which it is held, where whoever claims keeps it itself; no two claims have the same."""
 
     def need(self, metric: int, output_tokens: int) -> int:
         """Return what the call would take of a metric with so many tokens of an answer."""

@@ -22,6 +22,16 @@ class SpentSource(Protocol):
         """
 
 
+class KeptHolds(Protocol):
+    """Tells what is held for longer than the process that took it: such claims name their lease."""
+
+    async def held(self, organization: str) -> Sequence[tuple[Grant, float]]:
+        """Return the grants of an organization, a resource name, and for how many seconds each lasts yet.
+
+        Raises CountersUnavailableError.
+        """
+
+
 class Counters(Protocol):
     """Counts what is spent and held. Each method is one step: whole or not at all, whoever else counts.
 

@@ -10,6 +10,7 @@ from tokendance_server.domain.quota.claims import Claim, Grant, Refusal, Row, St
 from tokendance_server.domain.quota.counters import Counters, CountersUnavailableError
 from tokendance_server.domain.quota.limits import Limits, Subjects
 from tokendance_server.domain.quota.refusals import refusal_error, unavailable
+from tokendance_server.domain.quota.thresholds import Thresholds
 
 LEASE_S = 30.0
 """How long a hold outlives the process that made it."""
@@ -58,6 +59,7 @@ class Reservations:
     """Makes reservations over counters, and keeps those of running calls alive.
 
     `report` gets what goes wrong with counters while a call runs: what could not be charged there is in the ledger.
+    `thresholds` sees how limits stand whenever a call begins and ends.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Reservations:
         report: Callable[[Exception], None],
         *,
         lease_s: float = LEASE_S,
+        thresholds: Thresholds | None = None,
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._clock = clock
         self._report = report
         self._lease_s = lease_s
+        self._thresholds = thresholds
         self._running: dict[str, Grant] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -114,6 +118,8 @@ class Reservations:
         if grant is None:
             return Reservation(self, None, output_tokens)
         self._running[identity] = grant
+        if self._thresholds is not None:
+            self._thresholds.held(grant.standings)
         return Reservation(self, grant, grant.output_tokens)
 
     async def extend(self, grant: Grant, output_tokens: int) -> bool:
@@ -131,7 +137,10 @@ class Reservations:
             if used is None:
                 await self._counters.release(grant)
             else:
+                late = grant.over
                 await self._counters.settle(grant, used)
+                if self._thresholds is not None and not late:
+                    self._thresholds.settled(grant.standings, used)
         except CountersUnavailableError as exc:
             # Its lease frees the hold; what was used is in the ledger, from which counters are filled again.
             self._report(exc)

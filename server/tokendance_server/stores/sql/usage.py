@@ -55,16 +55,20 @@ class SqlUsageStore:
     async def insert(self, entries: Sequence[FinishedEntry]) -> int:
         if not entries:
             return 0
-        rows = {one.id: _record_row(one) for one in entries}
         async with self._database.transaction() as connection:
-            new = await self._write_records(connection, list(rows.values()))
-            fresh = [(one, rows[one.id]) for one in {one.id: one for one in entries if one.id in new}.values()]
-            if fresh:
-                attempts = [row for one, _ in fresh for row in _attempt_rows(one)]
-                if attempts:
-                    await self._write(connection, usage_attempts, attempts)
-                for table, interval, length in ((usage_hours, "hour", HOUR_US), (usage_days, "day", DAY_US)):
-                    await self._write(connection, table, _sum_rows(fresh, interval, length))
+            return await self.write(connection, entries)
+
+    async def write(self, connection: AsyncConnection, entries: Sequence[FinishedEntry]) -> int:
+        """Insert requests as a part of a transaction that does more."""
+        rows = {one.id: _record_row(one) for one in entries}
+        new = await self._write_records(connection, list(rows.values()))
+        fresh = [(one, rows[one.id]) for one in {one.id: one for one in entries if one.id in new}.values()]
+        if fresh:
+            attempts = [row for one, _ in fresh for row in _attempt_rows(one)]
+            if attempts:
+                await self._write(connection, usage_attempts, attempts)
+            for table, interval, length in ((usage_hours, "hour", HOUR_US), (usage_days, "day", DAY_US)):
+                await self._write(connection, table, _sum_rows(fresh, interval, length))
         return len(fresh)
 
     async def sum_up(
