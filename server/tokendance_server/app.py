@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from tokendance_server.auditing import open_asides
+from tokendance_server.auditing import open_asides, open_stream
 from tokendance_server.catalogue import (
     NodeUpstreams,
     check_buildable,
@@ -44,6 +44,7 @@ from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.quota import SharedCounters, build_quota
 from tokendance_server.registration import register
+from tokendance_server.replay import build_replays
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
 from tokendance_server.services.credentials import LOCAL_OPERATOR
@@ -268,16 +269,20 @@ async def open_server(
                 directory.node_id,
                 lambda: storage.live_nodes or [directory.node_id],
             )
-        quota = build_quota(storage.database, governance.watcher, peppers, clock, spent=usage.spent, shared=shared)
+        quota = build_quota(
+            storage.database, governance.watcher, peppers, clock, registry, spent=usage.spent, shared=shared
+        )
         meter = Meter(usage.ledger, usage.estimates, prices.book, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
         )
-        handlers = register(completions, governance, parts, quota, usage=usage, prices=prices, clock=clock)
+        replays = build_replays(config, storage.database, governance.watcher, completions, meter=meter, clock=clock)
+        handlers = register(completions, replays, governance, parts, quota, usage=usage, prices=prices, clock=clock)
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)
         asides = open_asides(storage.database, clock, registry)
+        stream = open_stream(config, storage.database, clock, registry)
         chain = make_chains(
             config,
             admission,
@@ -302,7 +307,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            background=[governance.uses, quota.reservations, prices.followed, asides],
+            background=[replays, governance.uses, quota.reservations, prices.followed, asides, stream],
             usage=usage,
             catalogue=parts.catalogue,
             transport=transport,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry, Counter
+
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
@@ -12,7 +14,9 @@ from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.quota.counters import Counters, SpentSource
 from tokendance_server.domain.quota.limits import Limits
 from tokendance_server.domain.quota.quotas import Quotas
+from tokendance_server.domain.quota.refusals import metric_name, window_name
 from tokendance_server.domain.quota.reservations import Reservations
+from tokendance_server.domain.quota.thresholds import Crossing, Thresholds
 from tokendance_server.stores.memory_counters import MemoryCounters
 from tokendance_server.stores.redis_counters import RedisCounters
 from tokendance_server.stores.sql.database import Database
@@ -42,6 +46,7 @@ def build_quota(
     watcher: Watcher,
     peppers: PepperRing,
     clock: Clock,
+    registry: CollectorRegistry,
     *,
     spent: SpentSource | None = None,
     shared: SharedCounters | None = None,
@@ -54,10 +59,28 @@ def build_quota(
     counters: Counters = MemoryCounters(clock, spent)
     if shared is not None:
         counters = RedisCounters(shared.url, shared.node_id, spent, live=shared.live)
-    reservations = Reservations(limits, counters, clock, _tell)
+    thresholds = Thresholds(_CountedCrossings(registry))
+    reservations = Reservations(limits, counters, clock, _tell, thresholds=thresholds)
     tokens = PageTokens(peppers.derive("page tokens of quotas"))
     return QuotaParts(Quotas(store, limits, reservations, tokens, clock), reservations)
 
 
 def _tell(error: Exception) -> None:
     logger().error("counters_unavailable", error=type(error).__name__, detail=str(error))
+
+
+class _CountedCrossings:
+    """Counts the thresholds that limits reached."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counter = Counter(
+            "tokendance_quota_warnings",
+            "Limits of which a threshold was reached, each once in its window and on each node.",
+            ["metric", "window", "threshold"],
+            registry=registry,
+        )
+
+    def __call__(self, crossing: Crossing) -> None:
+        """Count one."""
+        rule = crossing.row.rule
+        self._counter.labels(metric_name(rule.metric), window_name(rule.window), str(crossing.percent)).inc()
