@@ -10,6 +10,7 @@ from typing import Protocol
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.rules import check_printable
 from tokendance_server.domain.names import child_name, child_of, organization_or_id
 from tokendance_server.domain.organizations import Member, MemberState, Organization, OrganizationState
 from tokendance_server.domain.people.audited import Settled, erasure_event, key_fate_events
@@ -69,6 +70,7 @@ class Erasure:
         organization_id, wanted_id = child_of(name, "members", "name")
         if not changes_all(caller, organization_id):
             raise nothing_here("member")
+        check_printable(reason, "reason")
         now, keys = self._clock.now(), list[str]()
         async with self._store.tenant(organization_id) as tenant:
             before = await tenant.member(wanted_id)
@@ -107,6 +109,7 @@ class Erasure:
         organization_id = organization_or_id(name, "name")
         if not is_platform_admin(caller):
             raise nothing_here("organization")
+        check_printable(reason, "reason")
         now, keys = self._clock.now(), list[str]()
         async with self._store.tenant(organization_id) as tenant:
             before = await tenant.organization()

@@ -9,7 +9,7 @@ from datetime import datetime
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, EventDraft, Origin
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.keys.rules import invalid, missing
+from tokendance_server.domain.keys.rules import check_printable, invalid, missing
 from tokendance_server.domain.names import child_name, child_of, organization_of
 from tokendance_server.domain.organizations import Member, MemberRole, MemberState
 from tokendance_server.domain.people.audited import Settled, key_fate_events, people_event
@@ -91,6 +91,7 @@ class MemberLife:
             raise nothing_here("organization", "parent")
         check_member(draft)
         check_identified(draft)
+        check_printable(request_id, "request_id")
         mark, now = fingerprint(draft), self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
             organization = await tenant.organization()
@@ -248,6 +249,7 @@ class MemberLife:
         organization_id, wanted_id = child_of(name, "members", "name")
         if not changes_all(deed.caller, organization_id):
             raise nothing_here("member")
+        check_printable(deed.reason, "reason")
         now = self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
             member = await tenant.member(wanted_id)

@@ -9,6 +9,7 @@ from tokendance.errors import GatewayError
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.rules import check_printable
 from tokendance_server.domain.names import organization_name, organization_or_id
 from tokendance_server.domain.organizations import Organization, OrganizationState
 from tokendance_server.domain.people.audited import people_event
@@ -44,6 +45,7 @@ class OrganizationLife:
     ) -> Organization:
         """Make an organization. Raises invalid_request, and idempotency_conflict for another draft of this id."""
         check_organization(draft)
+        check_printable(request_id, "request_id")
         mark = fingerprint(draft)
         now = self._clock.now()
         made = Organization(
@@ -140,6 +142,7 @@ class OrganizationLife:
         organization_id = organization_or_id(name, "name")
         if not is_platform_admin(caller):
             raise no_such_organization()
+        check_printable(reason, "reason")
         now = self._clock.now()
         async with self._store.tenant(organization_id) as tenant:
             found = await tenant.organization()

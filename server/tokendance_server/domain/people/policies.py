@@ -141,6 +141,8 @@ def _check(policy: Policy) -> None:
 
 def _check_rule(rule: IssuanceRule, param: str) -> None:
     check_text(rule.display_name.strip() and rule.display_name, f"{param}.display_name", 100, "what people read")
+    for index, model in enumerate(rule.models):
+        check_text(model, f"{param}.models[{index}]", 256, "a public model name")
     for index, limit in enumerate(rule.quota_ceiling):
         check_limit(limit, f"{param}.quota_ceiling[{index}]")
     if rule.max_key_lifetime_s is not None and rule.max_key_lifetime_s <= 0:

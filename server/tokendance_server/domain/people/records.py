@@ -88,6 +88,7 @@ class Policy:
     issuance_rules: tuple[IssuanceRule, ...] = ()
     max_rotation_period_s: int | None = None
     max_key_lifetime_s: int | None = None
+    replay_disabled: bool = False
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import AUTOMATIC, Origin
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.rules import check_printable
 from tokendance_server.domain.names import ANY_ORGANIZATION, organization_of, organization_or_id, team_of
 from tokendance_server.domain.organizations import Member, Team
 from tokendance_server.domain.people.audited import people_event
@@ -53,6 +54,7 @@ class TeamLife:
         if not changes_all(caller, organization_id):
             raise nothing_here("organization", "parent")
         check_team(draft)
+        check_printable(request_id, "request_id")
         mark, now = fingerprint(draft), self._clock.now()
         made = Team(organization_id, new_id("team"), draft.display_name, now, draft.description, dict(draft.labels))
         async with self._store.tenant(organization_id) as tenant:
