@@ -53,6 +53,20 @@ class Draining(Settings):
     seconds: Seconds = 60
 
 
+class ReplaySettings(Settings):
+    """Table [server.replay]: answers kept for calls that come again with the same idempotency key.
+
+    One of more than `answer_bytes` is not kept, the others for `keep_s` seconds, `answers_per_key` of one API key. A
+    repeat waits for `wait_s` seconds while the first call runs. When the first caller leaves, the bounds `count` and
+    `seconds` of [server.draining] hold.
+    """
+
+    answer_bytes: int = Field(default=MiB, ge=1024, le=16 * MiB)
+    keep_s: float = Field(default=86_400, ge=60, le=7 * 86_400)
+    answers_per_key: int = Field(default=1000, ge=1, le=100_000)
+    wait_s: float = Field(default=30, ge=0, le=600)
+
+
 class Limits(Settings):
     """How much one call may be, and how much may run at once. Sizes in bytes.
 
@@ -174,6 +188,24 @@ class GrpcTlsSettings(TlsSettings):
         return TlsFiles(self.certificate, self.key, self.client_ca)
 
 
+class AuditSettings(Settings):
+    """Table [server.audit]: where the audit trail is streamed to, and what signs the ends of its chains.
+
+    `sink` is `stdout`, or `file:` with a path, from the data directory where it is not absolute. `signing_key` says
+    where the private key of Ed25519 is, in PEM, instead of in the data directory.
+    """
+
+    sink: str = Field(default="", max_length=1024, pattern=r"^(|stdout|file:[^\x00]+)$")
+    signing_key: str = Field(default="", max_length=512)
+
+    @field_validator("signing_key")
+    @classmethod
+    def _check_signing_key(cls, value: str) -> str:
+        if value:
+            _check_reference(value, "signing key", "AUDIT")
+        return value
+
+
 class ServerConfig(Settings):
     """Table [server]: where the server listens and keeps its data.
 
@@ -202,7 +234,9 @@ class ServerConfig(Settings):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     draining: Draining = Draining()
+    replay: ReplaySettings = ReplaySettings()
     egress: EgressSettings = EgressSettings()
+    audit: AuditSettings = AuditSettings()
     identity: IdentitySettings = IdentitySettings()
     upstream_client: Literal["aiohttp", "lean"] = "lean"
     key_cache_size: int = Field(default=100_000, ge=1)

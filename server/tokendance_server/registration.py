@@ -29,6 +29,7 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import CatalogueParts
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.replay.replays import Replays
 from tokendance_server.governance import Governance
 from tokendance_server.prices import PriceParts
 from tokendance_server.quota import QuotaParts
@@ -58,6 +59,7 @@ FILES = [
 
 def register(
     completions: Completions,
+    replays: Replays,
     governance: Governance,
     parts: CatalogueParts,
     quota: QuotaParts,
@@ -69,7 +71,9 @@ def register(
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
     table = MethodTable()
     target: Any = table  # the generated functions ask for a whole server and use only what the table has
-    completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(CompletionsService(completions), target)
+    completions_service_pb2_grpc.add_CompletionsServiceServicer_to_server(
+        CompletionsService(completions, replays), target
+    )
     keys_service = KeysService(governance.keys, governance.life, governance.verifier, governance.requests)
     keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
     # A decorator completes it where the types cannot see it.

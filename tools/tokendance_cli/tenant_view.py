@@ -120,6 +120,7 @@ def policy_lines(one: pb.Policy) -> Pairs:
         ("longest lifetime", _days(one, "max_key_lifetime", "any")),
         ("orphaned keys", "suspend" if fate == "unspecified" else fate),
         ("orphaned keys go to", one.orphaned_keys_owner),
+        ("answers kept for repeats", "no" if one.replay_disabled else "yes"),
         *((f"issuance rule {place}", _rule(rule)) for place, rule in enumerate(one.issuance_rules, 1)),
         ("changed", utc(one.update_time) if one.HasField("update_time") else ""),
         ("etag", one.etag),

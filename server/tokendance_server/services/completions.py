@@ -7,14 +7,15 @@ from typing import Any
 
 import grpc.aio
 
-from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completions_service_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2_grpc as pb_grpc
-from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.completion_pb2 import CallAccount
 from tokendance.rpc import ACCOUNT_KEY
 from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.replay.replays import Replays
+from tokendance_server.domain.replay.tickets import Ticket, ticket_of
 from tokendance_server.services.call import Call, Trust, call_of
+from tokendance_server.services.credentials import bearer_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -22,16 +23,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class CompletionsService(pb_grpc.CompletionsServiceServicer):
     """Serves model calls."""
 
-    def __init__(self, completions: Completions) -> None:
+    def __init__(self, completions: Completions, replays: Replays) -> None:
         self._completions = completions
+        self._replays = replays
 
     async def CreateCompletion(
         self, request: pb.CreateCompletionRequest, context: Context
     ) -> pb.CreateCompletionResponse:
         """Answer a conversation in one message."""
-        _refuse_idempotency_key(request.idempotency_key)
         call = call_of(context)
-        completion = await self._completions.create(request.completion, call)
+        if request.idempotency_key:
+            ticket = _ticket(call, request)
+            completion = await self._replays.create(request.completion, call, ticket)
+        else:
+            completion = await self._completions.create(request.completion, call)
         _tell(call, completion.account)
         return pb.CreateCompletionResponse(completion=completion)
 
@@ -39,9 +44,11 @@ class CompletionsService(pb_grpc.CompletionsServiceServicer):
         self, request: pb.StreamCompletionRequest, context: Context
     ) -> AsyncIterator[pb.StreamCompletionResponse]:
         """Answer a conversation as a stream of events."""
-        _refuse_idempotency_key(request.idempotency_key)
         call = call_of(context)
-        batches = self._completions.stream(request.completion, call)
+        if request.idempotency_key:
+            batches = self._replays.stream(request.completion, call, _ticket(call, request))
+        else:
+            batches = self._completions.stream(request.completion, call)
         try:
             async for events in batches:
                 if events[-1].WhichOneof("event") == "finished":
@@ -77,12 +84,8 @@ def _tell(call: Call, account: CallAccount) -> None:
         call.add_trailing((ACCOUNT_KEY, account.SerializeToString()))
 
 
-def _refuse_idempotency_key(key: str) -> None:
-    """Refuse what cannot be kept: a caller who sends a key must not be charged twice in silence."""
-    if key:
-        raise GatewayError(
-            errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
-            "Idempotency keys are not served by this version; send the call without one.",
-            param="idempotency_key",
-            origin="caller",
-        )
+def _ticket(call: Call, request: pb.CreateCompletionRequest | pb.StreamCompletionRequest) -> Ticket:
+    """Return what the presented secret makes of the idempotency key. The secret itself goes no further."""
+    secret = bearer_of(call.invocation_metadata() or ())
+    assert secret is not None
+    return ticket_of(secret, request.idempotency_key, call.method, request.completion)

@@ -55,9 +55,10 @@ POLICY_FIELDS = {
     "issuance_rules": "issuance_rules",
     "max_rotation_period": "max_rotation_period_s",
     "max_key_lifetime": "max_key_lifetime_s",
+    "replay_disabled": "replay_disabled",
 }
 """Per message: the paths of an update mask, and the field of the domain that each names."""
-_POLICY_LATER = (*("excluded_route_tags", "replay_disabled", "stored_responses_enabled", "usage_retention"),)
+_POLICY_LATER = (*("excluded_route_tags", "stored_responses_enabled", "usage_retention"),)
 
 
 _PERIODS: tuple[Literal["reveal_period", "max_rotation_period", "max_key_lifetime"], ...] = (
@@ -214,6 +215,7 @@ def policy_values(one: pb.Policy) -> Policy:
         issuance_rules=tuple(rules),
         max_rotation_period_s=rotation,
         max_key_lifetime_s=lifetime,
+        replay_disabled=one.replay_disabled,
     )
 
 
@@ -257,6 +259,7 @@ def policy_message(one: Policy) -> pb.Policy:
         orphaned_keys=pb.ORPHANED_KEYS_UNSPECIFIED if one.orphaned_keys is None else _FATES[one.orphaned_keys],
         orphaned_keys_owner=child_name(one.organization_id, "members", owner) if owner else "",
         issuance_rules=[_issuance_rule_message(rule, one.organization_id) for rule in one.issuance_rules],
+        replay_disabled=one.replay_disabled,
         update_time=timestamp(one.update_time),
         etag=etag_of(one),
     )

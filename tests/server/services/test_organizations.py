@@ -308,7 +308,7 @@ async def test_a_policy_decides_where_the_request_says_nothing(town: Town) -> No
 @pytest.mark.parametrize(
     ("values", "paths", "code"),
     [
-        ({}, ["replay_disabled"], "unimplemented update_mask"),
+        ({}, ["stored_responses_enabled"], "unimplemented update_mask"),
         ({}, ["etag"], "invalid_request update_mask"),
         ({}, ["nonsense"], "invalid_request update_mask"),
         ({}, [], "invalid_request update_mask"),

@@ -148,8 +148,9 @@ class Claims:
             if await self._keeps_nothing(organization_id):
                 await self._store.forget_organization(organization_id)
             self._silenced.discard(organization_id)
-        while await self._store.prune(self._clock.now(), _PRUNED_AT_ONCE) == _PRUNED_AT_ONCE:
-            await asyncio.sleep(0)
+        pruned = _PRUNED_AT_ONCE
+        while pruned == _PRUNED_AT_ONCE:
+            pruned = await self._store.prune(self._clock.now(), _PRUNED_AT_ONCE)
 
     def _claim(self, caller: Caller, ticket: Ticket) -> Claim:
         who, now = caller.identity, self._clock.now()

@@ -32,8 +32,8 @@ class Replays:
         claims: Claims,
         report: Callable[[BaseException], None],
         *,
-        keeping: Keeping = Keeping(),
-        bounds: Bounds = Bounds(),
+        keeping: Keeping,
+        bounds: Bounds,
     ) -> None:
         self._completions = completions
         self._meter = meter

@@ -141,6 +141,7 @@ def policy_row(one: Policy) -> dict[str, Any]:
         "issuance_rules": [asdict(rule) for rule in one.issuance_rules],
         "max_rotation_period_s": one.max_rotation_period_s,
         "max_key_lifetime_s": one.max_key_lifetime_s,
+        "replay_disabled": one.replay_disabled,
     }
     return {
         "organization_id": one.organization_id,
@@ -165,6 +166,7 @@ def read_policy(row: Row[Any]) -> Policy:
         tuple(_read_rule(rule) for rule in row.document.get("issuance_rules", ())),
         row.document.get("max_rotation_period_s"),
         row.document.get("max_key_lifetime_s"),
+        row.document.get("replay_disabled", False),
     )
 
 
