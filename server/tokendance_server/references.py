@@ -39,26 +39,34 @@ def resolve(reference: str, secrets_dir: Path) -> str:
     return secret
 
 
-def resolve_pepper(reference: str, secrets_dir: Path) -> bytes:
-    """Return the 32 bytes of a reference to a pepper or to a key of the ring.
+def resolve_bytes(reference: str, secrets_dir: Path) -> bytes:
+    """Return what a reference to a secret of the node itself leads to; a file is found from the secrets directory.
 
-    A file is found from the secrets directory. A variable holds them as 64 hexadecimal digits, a file so or as they
-    are. Raises ValueError with one sentence that names the reference, never the secret.
+    Raises ValueError with one sentence that names the reference, never the secret.
     """
     kind, _, name = reference.partition(":")
     if kind == "env":
         written = os.environ.get(name, "").encode()
         if not written:
             raise ValueError(f"the environment variable {name} is not set")
-    else:
-        file = secrets_dir / name
-        try:
-            if file.stat().st_mode & stat.S_IROTH:
-                raise ValueError(f"{reference} is open to everybody; run `chmod 600 {file}`")
-            written = file.read_bytes()
-        except OSError as exc:
-            raise ValueError(f"{reference} cannot be read: {exc.strerror}") from exc
-    if kind == "file" and len(written) == PEPPER_BYTES:
+        return written
+    file = secrets_dir / name
+    try:
+        if file.stat().st_mode & stat.S_IROTH:
+            raise ValueError(f"{reference} is open to everybody; run `chmod 600 {file}`")
+        return file.read_bytes()
+    except OSError as exc:
+        raise ValueError(f"{reference} cannot be read: {exc.strerror}") from exc
+
+
+def resolve_pepper(reference: str, secrets_dir: Path) -> bytes:
+    """Return the 32 bytes of a reference to a pepper or to a key of the ring.
+
+    A file is found from the secrets directory. A variable holds them as 64 hexadecimal digits, a file so or as they
+    are. Raises ValueError with one sentence that names the reference, never the secret.
+    """
+    written = resolve_bytes(reference, secrets_dir)
+    if reference.startswith("file:") and len(written) == PEPPER_BYTES:
         pepper = written
     else:
         try:
