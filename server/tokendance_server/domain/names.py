@@ -29,6 +29,7 @@ _TENANT = re.compile(rf"organizations/(org_{_ID})(?:/|\Z)")
 _ORGANIZATION_ID = re.compile(rf"org_{_ID}")
 _TEAM_ID = re.compile(rf"team_{_ID}")
 _POLICY = re.compile(rf"organizations/(org_{_ID})/policy")
+_RESERVATION = re.compile(rf"organizations/(org_{_ID})/reservations/(rsv_{_ID})")
 _KEY_ID = re.compile(rf"key_{_ID}")
 
 
@@ -121,6 +122,14 @@ def policy_of(name: str, param: str) -> str:
     if match is None:
         raise _malformed(param, "organizations/{organization}/policy")
     return match[1]
+
+
+def reservation_of(name: str, param: str) -> tuple[str, str]:
+    """Return the ids of organization and reservation. Raises invalid_request with `param` for another form."""
+    match = _RESERVATION.fullmatch(name)
+    if match is None:
+        raise _malformed(param, "organizations/{organization}/reservations/{reservation}")
+    return match[1], match[2]
 
 
 def _malformed(param: str, form: str) -> GatewayError:

@@ -88,13 +88,11 @@ class MemoryCounters:
         return True
 
     async def settle(self, grant: Grant, used: Used) -> None:
-        if grant.over:
-            return
         if grant.claim.lease:
             # It may be of an earlier process, and nothing be known yet of its limits.
             await self._known(grant.claim.organization, grant.claim.rows)
-            if grant.over:
-                return
+        if grant.over:
+            return
         self._free(grant)
         for hold in charges(grant.holds, used):
             self._add(hold, _SPENT, hold.amount)

@@ -31,7 +31,8 @@ _MOST_OWED = 10_000
 class RedisCounters:
     """Satisfies Counters. `live` tells the ids of the nodes that serve now, this one included.
 
-    Without `source`, nothing was spent before; without `kept`, nothing outlives the nodes that hold it. `time` replaces the server's clock in tests.
+    Without `source`, nothing was spent before; without `kept`, nothing outlives the nodes that hold it. `time`
+    replaces the server's clock in tests.
     """
 
     def __init__(

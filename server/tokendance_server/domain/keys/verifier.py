@@ -162,6 +162,17 @@ class Verifier:
             return error
         return None
 
+    async def holder(self, key_id: str) -> Principal | None:
+        """Return the caller that a key stands for, or None where there is no such key. Asks the store each time.
+
+        Raises key_expired, key_revoked, key_suspended and key_store_unavailable.
+        """
+        self._require_sight()
+        key = await self._store.get(key_id)
+        if key is None or not key.secrets:
+            return None
+        return self._admit(await self._judge(key, [key.secrets[0].digest]))
+
     def forget(self, key_id: str) -> None:
         """Ask the store anew for a key that changed."""
         self._known.drop(key_id)
