@@ -40,16 +40,18 @@ def open_stream(config: ServerConfig, database: Database, clock: Clock, registry
     return stream
 
 
-def open_signer(config: ServerConfig) -> HeadSigner:
-    """Return the signing key of a node, made in its data directory where none is named or there.
+def open_signer(config: ServerConfig, *, make: bool = True) -> HeadSigner:
+    """Return the signing key of a node, made in its data directory where none is named or there, if it may be.
 
-    Raises StartupError where it cannot be used.
+    Raises StartupError where it cannot be used, and where there is none and none may be made.
     """
     reference = config.audit.signing_key
     file = config.data_dir / KEY_FILE
     try:
         if reference:
             return HeadSigner(resolve_bytes(reference, secrets_dir(config.data_dir)))
+        if not make and not file.exists():
+            raise StartupError(f"There is no signing key {file} yet; a node makes it when it starts.")
         return HeadSigner(read_private(file, new_signing_key))
     except ValueError as exc:
         raise StartupError(f"The signing key of the audit trail, {reference or file}, cannot be used: {exc}.") from exc

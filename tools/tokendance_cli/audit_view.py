@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
 from tokendance.gateway.v1 import audit_service_pb2 as pb
 from tokendance_cli.failures import USAGE, CommandError
 from tokendance_cli.key_request import resource as name_of
+from tokendance_cli.output import print_record
+
+if TYPE_CHECKING:
+    from tokendance_cli.audit_heads import ChainVerdict
 
 
 def chain_of(organization: str) -> str:
@@ -59,6 +63,33 @@ def row(event: pb.AuditEvent) -> list[str]:
         event.request_id,
         event.reason,
     ]
+
+
+def verdict_document(verdict: ChainVerdict) -> dict[str, Any]:
+    """Return what a check found as JSON has it."""
+    shown: dict[str, Any] = MessageToDict(
+        verdict.found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    if verdict.heads:
+        shown |= {"chain": verdict.chain, "kept_heads": verdict.heads, "signatures": verdict.signatures}
+    return shown
+
+
+def print_verdict(verdict: ChainVerdict) -> None:
+    """Print what a check found."""
+    found = verdict.found
+    print_record(
+        [
+            ("chain", verdict.chain),
+            ("verdict", "whole" if found.valid else "BROKEN"),
+            ("checked", str(found.checked_count)),
+            ("head", f"{found.head.sequence} {found.head.digest.hex()}"),
+            ("kept heads", str(verdict.heads or "")),
+            ("signatures", verdict.signatures if verdict.heads else ""),
+            ("first break", found.first_break.message),
+            ("event", found.first_break.event),
+        ]
+    )
 
 
 def _moment(text: str, option: str) -> datetime:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokendance_cli.failures import FAILED
-from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_record, print_rows
+from tokendance_cli.failures import FAILED, USAGE, CommandError
+from tokendance_cli.output import Format, FormatOption, data_dir_flag, form_of, print_json, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,33 +75,71 @@ def verify_chain(
     context: typer.Context,
     *,
     organization: Chain = "",
+    heads: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of the sink: check the chains against the signed heads in it, all chains that it names.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --heads: a public key of `audit key`, in PEM; may be repeated.", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
     form: FormatOption = None,
 ) -> None:
-    """Check a chain from its start to its end. Exit code 1 where a row was removed, changed or moved."""
-    from google.protobuf.json_format import MessageToDict
+    """Check a chain from its start to its end. Exit code 1 where a row was removed, changed or moved.
 
-    from tokendance.gateway.v1 import audit_service_pb2 as pb
-    from tokendance_cli.audit_view import chain_of
+    Only heads that were kept elsewhere show that a chain was cut, or written anew as a whole.
+    """
+    from tokendance_cli.audit_heads import check_chain, read_heads, read_keys
+    from tokendance_cli.audit_view import chain_of, print_verdict, verdict_document
     from tokendance_cli.node_client import admin_client
 
+    if key and heads is None:
+        raise CommandError("--key says who signed heads; name their file with --heads.", exit_code=USAGE)
+    kept = {} if heads is None else read_heads(heads)
+    chains = sorted(kept) if heads is not None and not organization else [chain_of(organization)]
+    if heads is not None and not any(kept.get(chain) for chain in chains):
+        raise CommandError(f"The file {heads} has no signed head of what is to be checked.", exit_code=USAGE)
+    keys = read_keys(key or [])
     with admin_client(context, data_dir) as client:
-        found = client.stubs.audit.VerifyAuditChain(pb.VerifyAuditChainRequest(parent=chain_of(organization)))
+        verdicts = [
+            check_chain(client.stubs.audit.VerifyAuditChain, chain, kept.get(chain, []), keys) for chain in chains
+        ]
     if form_of(context, form) is Format.JSON:
-        print_json(MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+        documents = [verdict_document(one) for one in verdicts]
+        print_json(documents[0] if heads is None else documents)
     else:
-        print_record(
-            [
-                ("chain", chain_of(organization)),
-                ("verdict", "whole" if found.valid else "BROKEN"),
-                ("checked", str(found.checked_count)),
-                ("head", f"{found.head.sequence} {found.head.digest.hex()}"),
-                ("first break", found.first_break.message),
-                ("event", found.first_break.event),
-            ]
-        )
-    if not found.valid:
+        for one in verdicts:
+            print_verdict(one)
+    if not all(one.found.valid for one in verdicts):
         raise typer.Exit(FAILED)
+
+
+@app.command("key")
+def show_key(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The node's TOML file.", envvar="TOKENDANCE_GATEWAY_CONFIG", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the public key that heads of this node are checked with, in PEM, without a node. Keep it elsewhere."""
+    from tokendance_cli.settings import load_settings
+    from tokendance_server.auditing import open_signer
+    from tokendance_server.startup import StartupError
+
+    settings = load_settings(config, {"server": {"data_dir": data_dir or data_dir_flag(context)}})
+    try:
+        signer = open_signer(settings.server, make=False)
+    except StartupError as error:
+        raise CommandError(str(error)) from error
+    typer.echo(signer.public_pem.decode(), nl=False)
+    typer.echo(f"It is the key {signer.key_id}.", err=True)
 
 
 @app.command("export")
