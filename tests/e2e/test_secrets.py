@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from tests.e2e.nodes import TOKENDANCE, Process, await_file, clean_environment, free_ports, start, stopping, wait_ready
 from tests.e2e.operator_cli import documents, tokendance
 from tests.e2e.test_postgresql import Nodes
@@ -81,6 +82,8 @@ def with_credential(folder: Path, upstream: Upstream) -> None:
     assert CREDENTIAL not in done.stdout + done.stderr
 
 
+# Nodes start and commands run one after the other, some twenty of them.
+@pytest.mark.timeout(180)
 def test_a_node_of_its_own_takes_new_secrets(upstream: Upstream, tmp_path: Path) -> None:
     """Old ones are kept until nothing needs them; the credential reaches its provider and stands nowhere in clear."""
     upstream.forget()
@@ -150,6 +153,7 @@ def secrets_of(peppers: list[str], ring: list[str]) -> dict[str, str]:
     return settings
 
 
+@pytest.mark.timeout(180)
 def test_two_nodes_take_new_secrets_without_a_cut(
     postgres_server: PostgresServer, redis_server: str, upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -113,7 +113,7 @@ def test_rapid_reset(
     Others are answered in a fraction of a second meanwhile; of the calls nothing stays: no place, no upstream, no
     descriptor, and of memory no more than gRPC itself loses for each that is cancelled.
     """
-    probe.grown_bytes = NOISE_BYTES + LOST_BYTES * count
+    probe.grown_bytes = 2 * NOISE_BYTES + LOST_BYTES * count
     served = probe.served()
     for _ in range(3):
         probe.begin_again()
