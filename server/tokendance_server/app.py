@@ -34,6 +34,7 @@ from tokendance_server.domain.keys.running import RunningStreams
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.metering import Meter
 from tokendance_server.domain.organizations import Organizations
+from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
@@ -42,7 +43,7 @@ from tokendance_server.listeners import Listener
 from tokendance_server.prices import open_prices
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
-from tokendance_server.quota import SharedCounters, build_quota
+from tokendance_server.quota import SharedCounters, build_quota, tell_counters
 from tokendance_server.registration import register
 from tokendance_server.replay import build_replays
 from tokendance_server.services.admission import Admission
@@ -53,6 +54,7 @@ from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
+from tokendance_server.stores.sql.reservations import SqlReservationStore
 from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
 from tokendance_server.usage import UsageParts, open_usage
 
@@ -269,15 +271,37 @@ async def open_server(
                 directory.node_id,
                 lambda: storage.live_nodes or [directory.node_id],
             )
+        kept = SqlReservationStore(storage.database, usage.store, clock)
         quota = build_quota(
-            storage.database, governance.watcher, peppers, clock, registry, spent=usage.spent, shared=shared
+            storage.database, governance.watcher, peppers, clock, registry, spent=usage.spent, kept=kept, shared=shared
         )
         meter = Meter(usage.ledger, usage.estimates, prices.book, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
         )
         replays = build_replays(config, storage.database, governance.watcher, completions, meter=meter, clock=clock)
-        handlers = register(completions, replays, governance, parts, quota, usage=usage, prices=prices, clock=clock)
+        reservations = ServiceReservations(
+            kept,
+            quota.limits,
+            quota.counters,
+            keys=governance.verifier,
+            find_model=lambda name, holder: parts.catalogue.serving.catalog.find(name, holder).id,
+            prices=prices.book,
+            ledger=usage.ledger,
+            clock=clock,
+            report=tell_counters,
+        )
+        handlers = register(
+            completions,
+            replays,
+            governance,
+            parts,
+            quota,
+            usage=usage,
+            prices=prices,
+            reservations=reservations,
+            clock=clock,
+        )
         lag = LoopLag(config.limits.loop_lag_s)
         show_loop_lag(registry, lambda: lag.seconds)
         admission = Admission(config.limits.in_flight, lag)

@@ -11,7 +11,7 @@ from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.page_tokens import PageTokens
-from tokendance_server.domain.quota.counters import Counters, SpentSource
+from tokendance_server.domain.quota.counters import Counters, KeptHolds, SpentSource
 from tokendance_server.domain.quota.limits import Limits
 from tokendance_server.domain.quota.quotas import Quotas
 from tokendance_server.domain.quota.refusals import metric_name, window_name
@@ -30,6 +30,8 @@ class QuotaParts:
 
     quotas: Quotas
     reservations: Reservations
+    limits: Limits
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +51,25 @@ def build_quota(
     registry: CollectorRegistry,
     *,
     spent: SpentSource | None = None,
+    kept: KeptHolds | None = None,
     shared: SharedCounters | None = None,
 ) -> QuotaParts:
-    """Wire it on a database; `spent` tells what was used before counters were there, `shared` is for many nodes."""
+    """Wire it on a database; `spent` and `kept` tell what was used and held before, `shared` is for many nodes."""
     store = SqlQuotaStore(database)
     limits = Limits(store)
     watcher.subscribe(ChangeKind.LIMIT, limits)
     watcher.subscribe(ChangeKind.KEY, limits)
-    counters: Counters = MemoryCounters(clock, spent)
+    counters: Counters = MemoryCounters(clock, spent, kept)
     if shared is not None:
-        counters = RedisCounters(shared.url, shared.node_id, spent, live=shared.live)
+        counters = RedisCounters(shared.url, shared.node_id, spent, kept=kept, live=shared.live)
     thresholds = Thresholds(_CountedCrossings(registry))
-    reservations = Reservations(limits, counters, clock, _tell, thresholds=thresholds)
+    reservations = Reservations(limits, counters, clock, tell_counters, thresholds=thresholds)
     tokens = PageTokens(peppers.derive("page tokens of quotas"))
-    return QuotaParts(Quotas(store, limits, reservations, tokens, clock), reservations)
+    return QuotaParts(Quotas(store, limits, reservations, tokens, clock), reservations, limits, counters)
 
 
-def _tell(error: Exception) -> None:
+def tell_counters(error: Exception) -> None:
+    """Log what goes wrong with counters."""
     logger().error("counters_unavailable", error=type(error).__name__, detail=str(error))
 
 

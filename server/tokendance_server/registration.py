@@ -29,6 +29,7 @@ from tokendance.gateway.v1 import (
 from tokendance_server.catalogue import CatalogueParts
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
+from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.replay.replays import Replays
 from tokendance_server.governance import Governance
 from tokendance_server.prices import PriceParts
@@ -66,6 +67,7 @@ def register(
     *,
     usage: UsageParts,
     prices: PriceParts,
+    reservations: ServiceReservations,
     clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
@@ -76,14 +78,20 @@ def register(
     )
     keys_service = KeysService(governance.keys, governance.life, governance.verifier, governance.requests)
     keys_service_pb2_grpc.add_KeysServiceServicer_to_server(keys_service, target)
-    # A decorator completes it where the types cannot see it.
-    people = OrganizationsService(governance.people)  # type: ignore[abstract]
+    people = OrganizationsService(governance.people)
     organizations_service_pb2_grpc.add_OrganizationsServiceServicer_to_server(people, target)
     models = ModelsService(parts.catalogue, parts.editor, prices.book.published)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(models, target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
-    # Completed as the ones above were.
-    quota_service = QuotaService(quota.quotas, clock, usage.reader, usage.queries, prices.desk)  # type: ignore[abstract]
+    # A decorator completes it where the types cannot see it.
+    quota_service = QuotaService(  # type: ignore[abstract]
+        quota.quotas,
+        clock,
+        reservations=reservations,
+        usage=usage.reader,
+        queries=usage.queries,
+        prices=prices.desk,
+    )
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),

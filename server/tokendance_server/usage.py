@@ -16,7 +16,7 @@ from tokendance_server.domain.usage.ledger import Ledger
 from tokendance_server.domain.usage.queries import UsageQueries
 from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.domain.usage.spent import UsageSpent
-from tokendance_server.domain.usage.store import DAY_US, UsageStore
+from tokendance_server.domain.usage.store import DAY_US
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.journal import FileJournal
 from tokendance_server.stores.journal_files import JournalInUseError
@@ -34,7 +34,7 @@ class UsageParts:
     """What meters calls. It must be started, so that what is finished reaches the database."""
 
     ledger: Ledger
-    store: UsageStore
+    store: SqlUsageStore
     drain: Drain
     spent: UsageSpent
     journal: FileJournal
