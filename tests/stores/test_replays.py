@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.server.domain.replay.test_replays import Desk, refused, settled
 from tests.stores.conftest import _open, sql_stores
 from tests.stores.test_keys import Tenant
 
@@ -185,3 +186,22 @@ async def test_what_is_kept_goes_with_its_secret(database: Database, fate: str) 
         assert (there is not None) == (fate in ("alive", "suspended", "overlap"))
     if fate == "overlap":
         assert await store.prune(soon, 10) == 2
+
+
+async def test_two_nodes_make_one_answer(database: Database) -> None:
+    """One of them calls its upstream, the other waits and sends what was kept; a dead one's claim runs out."""
+    desks = [Desk(store=SqlReplayStore(database), wait_s=5.0) for _ in range(2)]
+    answers = await asyncio.gather(*(desk.create() for desk in desks for _ in range(5)))
+    assert sum(desk.house.upstream.calls for desk in desks) == 1
+    assert sum(not one.account.replay_of for one in answers) == 1
+    assert len({one.id for one in answers}) == 1
+    one, other = (Desk(store=SqlReplayStore(database), wait_s=0.05) for _ in range(2))
+    one.house.upstream.gate.clear()
+    dead = asyncio.create_task(one.create("b"))
+    await settled(lambda: one.house.upstream.calls == 1)
+    assert (await refused(other.create("b"))).code == "idempotency_in_progress"
+    other.clock.advance(31)
+    assert (await other.create("b")).account.replay_of == ""
+    one.house.upstream.gate.set()
+    assert [warning.field for warning in (await dead).warnings] == ["idempotency_key"]
+    assert (await other.create("b")).account.replay_of

@@ -40,7 +40,7 @@ class Gone(MemoryReplayStore):
 class Desk:
     """Replays over one upstream, in memory."""
 
-    def __init__(self, *, bounds: Bounds | None = None, store: MemoryReplayStore | None = None, **keeping: Any) -> None:
+    def __init__(self, *, bounds: Bounds | None = None, store: Any = None, **keeping: Any) -> None:
         self.count = 0
         self.house = House()
         self.clock = ManualClock(NOW)
