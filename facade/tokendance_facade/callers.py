@@ -44,7 +44,7 @@ class Client(NamedTuple):
 @lru_cache(maxsize=1024)
 def read_user_agent(value: str) -> Client:
     """Return at most 256 printable characters of a User-Agent, and the client's kind and version where it names one."""
-    text = "".join(char if " " <= char <= "~" else "?" for char in value[:256])
+    text = _plain(value)
     product = _PRODUCT.match(text)
     if product is None:
         return Client(text, "", "")
@@ -72,6 +72,7 @@ class CallerReader:
             client_kind=client.kind,
             client_version=client.version,
             http_route=route,
+            host=_plain(request.headers.get("Host", "")),
             direct=surface == errors_pb2.SURFACE_ADMIN and not is_forwarded(request.headers),
         ).SerializeToString()
 
@@ -96,6 +97,14 @@ class CallerReader:
             return self._trusts_unix
         parsed = ipaddress.ip_address(address.partition("%")[0])
         return any(parsed in network for network in self._networks)
+
+
+def _plain(value: str) -> str:
+    """Return at most 256 characters of what a caller wrote, with a question mark for what is not printable ASCII."""
+    text = value[:256]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
 def _is_address(text: str) -> bool:

@@ -29,6 +29,12 @@ def chat(node: Node, secret: str, model: str = "sim") -> str:
         return str(answer.headers["x-request-id"])
 
 
+def operators_record(node: Node, request_id: str) -> usage_pb2.RequestRecord:
+    """Return what the operator sees of a request."""
+    with grpc.insecure_channel(f"unix:{node.data_dir / 'admin.sock'}") as channel:
+        return QuotaServiceStub(channel).GetRequest(pb.GetRequestRequest(name=request_id), timeout=10).request
+
+
 def record(node: Node, secret: str, request_id: str) -> usage_pb2.RequestRecord:
     """Return what the key's holder sees of a request."""
     with grpc.insecure_channel(node.grpc) as channel:
@@ -63,3 +69,24 @@ def test_request_is_found_by_the_id_that_the_caller_saw(upstream: Upstream, tmp_
     with sqlite3.connect(node.data_dir / "gateway.db") as database:
         assert database.execute("SELECT count(*) FROM usage_records").fetchone() == (2,)
         assert database.execute("SELECT sum(requests) FROM usage_days").fetchone() == (2,)
+
+
+def test_a_record_tells_how_the_call_went(upstream: Upstream, tmp_path: Path) -> None:
+    """Where it was called, how long each part took, and to the operator what the upstream said of it."""
+    with running("one", tmp_path, upstream.base_url, ["sim"]) as node:
+        _, secret = create_key(node.data_dir, "Asks")
+        request_id = chat(node, secret)
+        seen = operators_record(node, request_id)
+        assert f"http://{seen.host}/v1" == node.base_url
+        assert seen.route == "POST /v1/chat/completions"
+        (attempt,) = seen.attempts
+        assert (attempt.upstream_status, attempt.upstream_request_id) == (200, "req_upstream_canary")
+        assert attempt.HasField("connect_latency")
+        assert attempt.first_byte_latency.ToMicroseconds() > 0
+        assert attempt.total_latency.ToMicroseconds() > 0
+        whole = seen.record.total_latency.ToMicroseconds()
+        assert 0 < seen.record.added_latency.ToMicroseconds() < whole
+        assert 0 < seen.record.first_byte_latency.ToMicroseconds() <= whole
+        held = record(node, secret, request_id)
+        assert held.attempts[0].upstream_request_id == ""
+        assert not operators_record(node, chat(node, secret)).attempts[0].HasField("connect_latency")

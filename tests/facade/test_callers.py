@@ -87,3 +87,14 @@ def test_who_came_without_a_proxy_is_told_for_administration(
     request = make_mocked_request("GET", "/", headers=headers)
     assertion = CallerAssertion.FromString(CallerReader(()).read(request, "req_1", surface, "GET /"))
     assert assertion.direct is direct
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("gateway.example:8080", "gateway.example:8080"), ("é\x01" + "x" * 500, "??" + "x" * 254), ("", "")],
+)
+def test_the_host_is_told_as_it_was_called(written: str, told: str) -> None:
+    """It is somebody else's text, and goes into records."""
+    request = make_mocked_request("GET", "/", headers={"Host": written})
+    assertion = CallerAssertion.FromString(CallerReader(()).read(request, "req_1", errors_pb2.SURFACE_CHAT, "GET /"))
+    assert assertion.host == told

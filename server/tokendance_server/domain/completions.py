@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -57,11 +56,12 @@ class Completions:
             warnings = upstream.warnings(request)
             await metered.admit(model, request, streamed=False)
             await metered.attempt(route, serving.labels[route.provider])
-            asked = _now()
+            metered.ask()
             try:
-                completion = await upstream.complete(request, _call(route, caller))
+                completion = await upstream.complete(request, _call(route, caller, metered))
             finally:
-                caller.upstream_s += _now() - asked
+                caller.upstream_s += metered.hear()
+            metered.seen.request_id = metered.seen.request_id or completion.id
             await metered.succeed(_usage_of(completion), _size_of(completion))
         except BaseException as exc:
             await metered.fail(exc)
@@ -82,7 +82,7 @@ class Completions:
             warnings = upstream.warnings(request)
             await metered.admit(model, request, streamed=True)
             await metered.attempt(route, serving.labels[route.provider])
-            call = dataclasses.replace(_call(route, caller), after_leaving=self._after_leaving)
+            call = dataclasses.replace(_call(route, caller, metered), after_leaving=self._after_leaving)
             async with aclosing(self._answer(upstream.stream(request, call), metered, caller)) as batches:  # type: ignore[type-var]
                 started = False
                 async for events in batches:
@@ -99,29 +99,34 @@ class Completions:
 
         Where a limit has no room for more of it, the answer ends with the reason `length`, as at a cap of the caller.
         """
-        asked = _now()
+        metered.ask()
         waiting = True
-        async with aclosing(answer) as batches:  # type: ignore[type-var]
-            async for events in batches:
-                if waiting:
-                    waiting = False
-                    caller.upstream_s += _now() - asked
-                metered.deliver(events)
-                last = events[-1]
-                if last.WhichOneof("event") == "finished":
-                    await metered.succeed(last.finished.usage if last.finished.HasField("usage") else None)
-                    last.finished.account.CopyFrom(metered.account())
+        try:
+            async with aclosing(answer) as batches:  # type: ignore[type-var]
+                async for events in batches:
+                    if waiting:
+                        waiting = False
+                        caller.upstream_s += metered.hear(stream=True)
+                        metered.seen.request_id = metered.seen.request_id or events[0].started.id
+                    metered.deliver(events)
+                    last = events[-1]
+                    if last.WhichOneof("event") == "finished":
+                        await metered.succeed(last.finished.usage if last.finished.HasField("usage") else None)
+                        last.finished.account.CopyFrom(metered.account())
+                        yield events
+                        return
                     yield events
-                    return
-                yield events
-                if not await metered.grow():
-                    break
-            else:
-                raise GatewayError(
-                    errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
-                    "The provider's stream ended before the answer was complete; send the request again.",
-                    origin="provider",
-                )
+                    if not await metered.grow():
+                        break
+                else:
+                    raise GatewayError(
+                        errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
+                        "The provider's stream ended before the answer was complete; send the request again.",
+                        origin="provider",
+                    )
+        finally:
+            if waiting:
+                caller.upstream_s += metered.hear()
         counts = metered.produced
         await metered.succeed(None)
         usage = completion_pb2.Usage(
@@ -144,11 +149,11 @@ class Completions:
             model, route, upstream = self._choose(serving, request.model, EMBEDDINGS, caller)
             await metered.admit_texts(model, request)
             await metered.attempt(route, serving.labels[route.provider])
-            asked = _now()
+            metered.ask()
             try:
-                embeddings = await upstream.embed(request, _call(route, caller))
+                embeddings = await upstream.embed(request, _call(route, caller, metered))
             finally:
-                caller.upstream_s += _now() - asked
+                caller.upstream_s += metered.hear()
             await metered.succeed(embeddings.usage if embeddings.HasField("usage") else None)
         except BaseException as exc:
             await metered.fail(exc)
@@ -268,10 +273,7 @@ def _in_order(model: Model) -> list[Route]:
     return sorted(model.routes, key=lambda route: (route.priority, -route.weight))
 
 
-def _call(route: Route, caller: Caller) -> UpstreamCall:
-    return UpstreamCall(model=route.upstream_model, deadline=caller.deadline, request_id=caller.request_id)
-
-
-def _now() -> float:
-    # Not the event loop's clock: it may count in milliseconds, and the gateway adds less than one.
-    return time.perf_counter()
+def _call(route: Route, caller: Caller, metered: Metered) -> UpstreamCall:
+    return UpstreamCall(
+        model=route.upstream_model, deadline=caller.deadline, request_id=caller.request_id, seen=metered.seen
+    )

@@ -5,6 +5,7 @@ One `Metered` goes with each call. Whatever becomes of the call, its record is f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -23,10 +24,11 @@ from tokendance_server.domain.quota.limits import Subjects
 from tokendance_server.domain.quota.refusals import refusal_error
 from tokendance_server.domain.quota.reservations import Reservation, Reservations
 from tokendance_server.domain.quota.windows import MINUTE, window_end
+from tokendance_server.domain.upstream import Seen
 from tokendance_server.domain.usage.counts import Counts
 from tokendance_server.domain.usage.entries import Consulted, FinishedEntry, OpenRequest
 from tokendance_server.domain.usage.estimates import Estimates, PromptEstimate, size_of
-from tokendance_server.domain.usage.ledger import Ledger, OpenAttempt, OpenRecord
+from tokendance_server.domain.usage.ledger import Charge, Ledger, OpenAttempt, OpenRecord
 
 LEAST_ANSWER_TOKENS = 16
 """A limit that leaves less of an answer refuses the call."""
@@ -37,6 +39,7 @@ UNSTATED_ANSWER_TOKENS = 8192
 
 _TOKEN_METRICS = (INPUT, OUTPUT, TOTAL_TOKENS)
 _MINUTE_S = 60
+_LONGEST_ID = 128
 
 
 class MeteredCaller(Protocol):
@@ -152,6 +155,7 @@ class Meter:
                 client_kind=asserted.client_kind if asserted is not None else "",
                 client_version=asserted.client_version if asserted is not None else "",
                 credential_kind=usage_pb2.CREDENTIAL_KIND_API_KEY,
+                host=asserted.host if asserted is not None else "",
                 route=asserted.http_route if asserted is not None else "",
                 address=caller.address,
             )
@@ -160,14 +164,19 @@ class Meter:
 
 
 class Metered:
-    """One call on its way through limits, ledger and charge."""
+    """One call on its way through limits, ledger and charge. `seen` is what its upstream shows of itself."""
 
     __slots__ = (
+        "_added",
         "_answer",
+        "_asked",
         "_attempt",
+        "_attempted",
+        "_began",
         "_cap",
         "_charged",
         "_delivered",
+        "_first",
         "_label",
         "_meter",
         "_model",
@@ -177,6 +186,8 @@ class Metered:
         "_subjects",
         "_tariff",
         "_tier",
+        "_waited",
+        "seen",
     )
 
     def __init__(self, meter: Meter, record: OpenRecord, subjects: Subjects) -> None:
@@ -194,6 +205,12 @@ class Metered:
         self._attempt: OpenAttempt | None = None
         self._charged = False
         self._delivered = 0
+        # In the nanoseconds of a clock that nobody sets.
+        self._began = self._attempted = self._asked = _now()
+        self._waited = 0
+        self._first: int | None = None
+        self._added: int | None = None
+        self.seen = Seen()
 
     async def admit(self, model: Model, request: pb.CompletionRequest, *, streamed: bool) -> None:
         """Hold what a completion may use; raises the refusals of `Reservations.reserve`.
@@ -221,6 +238,7 @@ class Metered:
     async def attempt(self, route: Route, label: str) -> None:
         """Open an attempt; the upstream is called only behind this. Raises ledger_unavailable."""
         self._label = label
+        self._attempted = _now()
         self._attempt = await self._record.attempt(
             model=self._model,
             provider=route.provider,
@@ -232,8 +250,26 @@ class Metered:
             tier=self._tier,
         )
 
+    def ask(self) -> None:
+        """Begin to wait for the upstream."""
+        self._asked = _now()
+
+    def hear(self, *, stream: bool = False) -> float:
+        """End the wait for the upstream, of a stream for what comes of it first; returns how long it was, in seconds.
+
+        What the gateway adds to a stream is what it adds until then: afterwards its reader's pace is in the time.
+        """
+        now = _now()
+        waited = now - self._asked
+        self._waited += waited
+        if stream:
+            self._added = now - self._began - self._waited
+        return waited / 1e9
+
     def deliver(self, events: Sequence[pb.CompletionEvent]) -> None:
         """Take note of what goes to the caller of a stream, which pays for that much if it leaves."""
+        if self._first is None and any(event.WhichOneof("event") != "started" for event in events):
+            self._first = _now()
         size = 0
         for event in events:
             kind = event.WhichOneof("event")
@@ -266,17 +302,24 @@ class Metered:
     async def succeed(self, usage: pb.Usage | None, delivered: int = 0) -> FinishedEntry:
         """Charge an answer that is complete, and finish the record. `delivered` is its size in bytes of text."""
         self._delivered += delivered
+        if self._first is None:
+            self._first = _now()
         await self._charge(usage_pb2.REQUEST_OUTCOME_SUCCEEDED, usage)
         return await self._record.finish(
             usage_pb2.REQUEST_OUTCOME_SUCCEEDED,
             delivery=usage_pb2.DELIVERY_OUTCOME_COMPLETE,
+            first_byte_us=self._first_byte_us(self._began),
+            added_us=self._added_us(),
             limits=self._consulted(),
         )
 
     async def replay(self, of: str) -> None:
         """Finish the record of a call that got the kept answer of another request: nothing is held or charged."""
         await self._record.finish(
-            usage_pb2.REQUEST_OUTCOME_SUCCEEDED, delivery=usage_pb2.DELIVERY_OUTCOME_COMPLETE, replay_of=of
+            usage_pb2.REQUEST_OUTCOME_SUCCEEDED,
+            delivery=usage_pb2.DELIVERY_OUTCOME_COMPLETE,
+            replay_of=of,
+            added_us=self._added_us(),
         )
 
     async def fail(self, error: BaseException) -> None:
@@ -301,7 +344,13 @@ class Metered:
         elif self._delivered:
             delivery = usage_pb2.DELIVERY_OUTCOME_FAILED
         await self._record.finish(
-            outcome, reason=reason, message=message, delivery=delivery, limits=self._consulted(error)
+            outcome,
+            reason=reason,
+            message=message,
+            delivery=delivery,
+            first_byte_us=self._first_byte_us(self._began),
+            added_us=self._added_us(),
+            limits=self._consulted(error),
         )
 
     def account(self) -> pb.CallAccount:
@@ -334,7 +383,7 @@ class Metered:
     async def _charge(self, outcome: usage_pb2.RequestOutcome.ValueType, usage: pb.Usage | None) -> None:
         assert self._attempt is not None
         assert self._reservation is not None
-        charge = self._attempt.finish(outcome, usage=usage, estimate=self.produced)
+        charge = self._end(self._attempt, outcome, usage=usage, estimate=self.produced)
         self._charged = True
         counts = charge.counts
         self._meter.estimates.settled(self._model, self._prompt, counts, estimated=charge.estimated)
@@ -347,13 +396,42 @@ class Metered:
         assert self._attempt is not None
         assert self._reservation is not None
         billed = bool(self._delivered) or outcome == usage_pb2.REQUEST_OUTCOME_CANCELLED
-        charge = self._attempt.finish(outcome, reason=reason, estimate=self.produced if billed else None)
+        charge = self._end(self._attempt, outcome, reason=reason, estimate=self.produced if billed else None)
         self._charged = True
         if billed:
             counts = charge.counts
             await self._reservation.settle(Used(counts.input_tokens, counts.output_tokens, charge.cost_micros))
         else:
             await self._reservation.release()
+
+    def _end(
+        self,
+        attempt: OpenAttempt,
+        outcome: usage_pb2.RequestOutcome.ValueType,
+        *,
+        reason: errors_pb2.ErrorReason.ValueType = errors_pb2.ERROR_REASON_UNSPECIFIED,
+        usage: pb.Usage | None = None,
+        estimate: Counts | None,
+    ) -> Charge:
+        """End the attempt, with what was seen of its upstream."""
+        seen = self.seen
+        return attempt.finish(
+            outcome,
+            usage=usage,
+            estimate=estimate,
+            reason=reason,
+            upstream_status=seen.status,
+            upstream_request_id=_plain(seen.request_id),
+            connect_us=seen.connect_us,
+            first_byte_us=self._first_byte_us(self._attempted),
+        )
+
+    def _first_byte_us(self, since: int) -> int | None:
+        return None if self._first is None else (self._first - since) // 1000
+
+    def _added_us(self) -> int:
+        added = self._added if self._added is not None else _now() - self._began - self._waited
+        return max(added // 1000, 0)
 
     def _consulted(self, error: BaseException | None = None) -> list[Consulted]:
         if self._reservation is None:
@@ -392,6 +470,16 @@ class Metered:
         output = 0 if self._reservation is None else self._reservation.output_tokens
         used = Used(self._prompt.tokens, output) if last is None else Used(last.input_tokens, last.output_tokens)
         return used.of(metric)
+
+
+def _plain(value: str) -> str:
+    """Return an upstream's id of a call where it has the form of one; it is somebody else's text."""
+    return value if len(value) <= _LONGEST_ID and value.isascii() and value.isprintable() else ""
+
+
+def _now() -> int:
+    # Not the event loop's clock: it may count in milliseconds, and the gateway adds less than one.
+    return time.perf_counter_ns()
 
 
 def _prices(tariff: Tariff | None, prompt_tokens: int, tier: str) -> tuple[int | None, int | None]:

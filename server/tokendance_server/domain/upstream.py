@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tokendance.gateway.v1 import completion_pb2
@@ -28,19 +28,33 @@ class AfterLeaving(Protocol):
         """Take the answer over, to be read and closed; returns False where it stays with its owner, to be closed."""
 
 
+@dataclass(slots=True)
+class Seen:
+    """What an upstream shows of itself during one call, for the record of the request; never for its caller.
+
+    `status` is its HTTP status, 0 where none came; `request_id` its own id of the call, as it wrote it; `connect_us`
+    the microseconds until a new connection was there, None where an open one served.
+    """
+
+    status: int = 0
+    request_id: str = ""
+    connect_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCall:
     """What is the same for every kind of call: which model there, and until when.
 
     `model` is the model's name at the upstream; `deadline` is in the event loop's monotonic seconds; `request_id` is
     for logs, never sent upstream. `after_leaving` is who reads a stream on when its caller leaves; without it, the
-    upstream is cancelled then.
+    upstream is cancelled then. Into `seen` the upstream writes what there is to see of it.
     """
 
     model: str
     deadline: float
     request_id: str
     after_leaving: AfterLeaving | None = None
+    seen: Seen = field(default_factory=Seen)
 
 
 class Upstream(Protocol):

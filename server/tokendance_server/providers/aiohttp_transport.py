@@ -19,7 +19,13 @@ from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.failures import broken, broken_off, too_large, unavailable
 from tokendance_server.providers.guarded_connector import CONNECTING, Connecting, GuardedConnector
 from tokendance_server.providers.patience import Patience
-from tokendance_server.providers.transport import DEFAULT_ANSWER_BYTES, DRAIN_BYTES, DRAIN_S, HEADER_BYTES
+from tokendance_server.providers.transport import (
+    DEFAULT_ANSWER_BYTES,
+    DRAIN_BYTES,
+    DRAIN_S,
+    HEADER_BYTES,
+    REQUEST_ID_HEADERS,
+)
 from tokendance_server.telemetry import logger
 
 
@@ -87,7 +93,7 @@ class AiohttpTransport:
             response = await self._send(sending, times, anew=True)
         if response is None:
             raise broken()
-        return self._admit(response, times)
+        return self._admit(response, times, sending.connecting.took_us)
 
     async def _send(self, sending: _Sending, times: Patience, *, anew: bool = False) -> aiohttp.ClientResponse | None:
         """Return the answer once its head has come, or None where the connection was closed instead."""
@@ -133,9 +139,9 @@ class AiohttpTransport:
             auto_decompress=False,
         )
 
-    def _admit(self, response: aiohttp.ClientResponse, times: Patience) -> AiohttpAnswer:
+    def _admit(self, response: aiohttp.ClientResponse, times: Patience, connect_us: int | None) -> AiohttpAnswer:
         """Refuse by its head an answer that is too large or packed; the caller asked for neither."""
-        answer = AiohttpAnswer(response, times, self._answer_bytes)
+        answer = AiohttpAnswer(response, times, self._answer_bytes, connect_us)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         head_bytes = sum(len(name) + len(value) for name, value in response.raw_headers)
         length = response.content_length
@@ -153,8 +159,11 @@ class AiohttpTransport:
 class AiohttpAnswer:
     """An answer whose head has come. Always close it: that keeps its connection only where the body was read whole."""
 
-    def __init__(self, response: aiohttp.ClientResponse, times: Patience, limit: int) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, times: Patience, limit: int, connect_us: int | None = None
+    ) -> None:
         self.status = response.status
+        self.connect_us = connect_us
         self._response = response
         self._content = response.content
         self._times = times
@@ -168,6 +177,12 @@ class AiohttpAnswer:
     def headers(self) -> dict[str, str]:
         """The headers by lower-case name; of a repeated one the last."""
         return {name.lower(): value for name, value in self._response.headers.items()}
+
+    @property
+    def request_id(self) -> str:
+        """The upstream's own id of the call; empty where it wrote none."""
+        headers = self._response.headers
+        return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
 
     @property
     def content_type(self) -> str:

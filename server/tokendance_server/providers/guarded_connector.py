@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,12 +22,13 @@ _DNS_CACHE_S = 30
 
 
 class Connecting:
-    """Tells whether a request had to open a connection, or found a kept one."""
+    """Tells whether a request had to open a connection, or found a kept one, and the microseconds that opening took."""
 
-    __slots__ = ("opened",)
+    __slots__ = ("opened", "took_us")
 
     def __init__(self) -> None:
         self.opened = False
+        self.took_us: int | None = None
 
 
 CONNECTING: ContextVar[Connecting | None] = ContextVar("connecting", default=None)
@@ -92,7 +94,10 @@ class GuardedConnector(aiohttp.TCPConnector):
         connecting = CONNECTING.get()
         if connecting is not None:
             connecting.opened = True
+        began = time.perf_counter_ns()
         protocol = await super()._create_connection(req, traces, timeout)
+        if connecting is not None:
+            connecting.took_us = (time.perf_counter_ns() - began) // 1000
         try:
             self._check_peer(protocol)
         except OSError as exc:

@@ -113,6 +113,8 @@ class HttpUpstream:
         if asked.headers:
             headers.update(_check_headers(asked.headers, "the request"))
         answer = await self._transport.post(self._provider, url, headers, asked.body, call.deadline)
+        seen = call.seen
+        seen.status, seen.request_id, seen.connect_us = answer.status, answer.request_id, answer.connect_us
         return await self._good(answer)
 
     def _url(self, path: str) -> yarl.URL:

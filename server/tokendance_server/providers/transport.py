@@ -21,6 +21,9 @@ Client = Literal["aiohttp", "lean"]
 DEFAULT_ANSWER_BYTES = 64 * 1024 * 1024
 HEADER_BYTES = 32 * 1024
 
+REQUEST_ID_HEADERS = ("x-request-id", "request-id")
+"""Where upstreams write their own id of a call."""
+
 DRAIN_S = 0.02
 """How long the end of a body may lag behind the last event before its connection is given up instead of kept."""
 DRAIN_BYTES = 64 * 1024
@@ -40,6 +43,14 @@ class Answer(Protocol):
     @property
     def content_type(self) -> str:
         """The media type in lower case without its parameters; empty where none was sent."""
+
+    @property
+    def request_id(self) -> str:
+        """The upstream's own id of the call, as it wrote it into a header; empty where it wrote none."""
+
+    @property
+    def connect_us(self) -> int | None:
+        """How long its connection took to come about, in microseconds; None where an open one served."""
 
     async def read_packet(self) -> bytes:
         """Return what has arrived, at least one byte; nothing at the end of the body.

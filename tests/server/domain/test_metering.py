@@ -21,6 +21,7 @@ from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.upstream import Seen
 from tokendance_server.domain.usage.entries import FinishedEntry, decode
 
 ORGANIZATION = "organizations/org_1"
@@ -48,6 +49,9 @@ class Upstream:
         self.texts = ["Hello ", "there."]
         self.request = pb.CompletionRequest()
         self.calls = 0
+        self.shown = Seen()
+        self.waits_s = 0.0
+        self.answer_id = ""
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -57,23 +61,30 @@ class Upstream:
     async def complete(self, request: pb.CompletionRequest, call: Any) -> pb.Completion:
         self.request.CopyFrom(request)
         self.calls += 1
+        await self._show(call)
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        completion = pb.Completion(usage=self.usage)
+        completion = pb.Completion(id=self.answer_id, usage=self.usage)
         completion.choices.add().message.parts.add().text.text = "".join(self.texts)
         return completion
 
     async def stream(self, request: pb.CompletionRequest, call: Any) -> AsyncIterator[list[pb.CompletionEvent]]:
         self.request.CopyFrom(request)
         self.calls += 1
-        yield [pb.CompletionEvent(started=pb.Started())]
+        await self._show(call)
+        yield [pb.CompletionEvent(started=pb.Started(id=self.answer_id))]
         for text in self.texts:
             await self.gate.wait()
             yield [pb.CompletionEvent(text=pb.TextDelta(text=text))]
             if self.failure is not None:
                 raise self.failure
         yield [pb.CompletionEvent(finished=pb.Finished(usage=self.usage))]
+
+    async def _show(self, call: Any) -> None:
+        await asyncio.sleep(self.waits_s)
+        call.seen.status, call.seen.request_id = self.shown.status, self.shown.request_id
+        call.seen.connect_us = self.shown.connect_us
 
 
 class House:
@@ -341,3 +352,53 @@ async def test_a_prompt_is_counted_without_a_call() -> None:
     assert estimated
     with pytest.raises(GatewayError):
         await house.completions.count(request(model="nothing"), caller())
+
+
+async def test_a_record_tells_what_was_seen_of_the_upstream() -> None:
+    """Its status and its own id; how long it took until something came, and what the gateway added."""
+    house = House()
+    house.upstream.shown = Seen(status=200, request_id="up_1", connect_us=40)
+    await house.create()
+    await house.stream()
+    for record in house.records:
+        (attempt,) = record.attempts
+        assert (attempt.upstream_status, attempt.upstream_request_id, attempt.connect_us) == (200, "up_1", 40)
+        assert attempt.first_byte_us is not None
+        assert record.first_byte_us is not None
+        assert record.added_us is not None
+        assert 0 <= attempt.first_byte_us <= record.first_byte_us
+        assert record.added_us >= 0
+
+
+async def test_waiting_for_the_upstream_is_not_added_by_the_gateway() -> None:
+    """Neither where it answers nor where it fails."""
+    house = House()
+    house.upstream.waits_s = 0.02
+    await house.create()
+    await house.stream()
+    house.upstream.failure = GatewayError(errors_pb2.ERROR_REASON_PROVIDER_ERROR, "It failed.")
+    with pytest.raises(GatewayError):
+        await house.create()
+    for record in house.records:
+        assert record.added_us is not None
+        assert record.added_us < 20_000
+        assert record.first_byte_us is None or record.first_byte_us >= 20_000
+    assert [record.first_byte_us is None for record in house.records] == [False, False, True]
+
+
+@pytest.mark.parametrize("written", ["x" * 129, "ü", "line\n"])
+async def test_an_id_that_has_no_form_of_one_is_not_kept(written: str) -> None:
+    """It is somebody else's text."""
+    house = House()
+    house.upstream.shown = Seen(request_id=written)
+    await house.create()
+    assert house.records[0].attempts[0].upstream_request_id == ""
+
+
+async def test_where_no_header_tells_an_id_the_answers_own_is_kept() -> None:
+    """Providers find a call by either."""
+    house = House()
+    house.upstream.answer_id = "chatcmpl-1"
+    await house.create()
+    await house.stream()
+    assert [record.attempts[0].upstream_request_id for record in house.records] == ["chatcmpl-1", "chatcmpl-1"]

@@ -12,7 +12,9 @@ from tokendance_server.providers.lean.connection import Connection
 from tokendance_server.providers.lean.pool import Pool
 from tokendance_server.providers.lean.reply import Reply
 from tokendance_server.providers.patience import Patience
-from tokendance_server.providers.transport import DRAIN_BYTES, DRAIN_S
+from tokendance_server.providers.transport import DRAIN_BYTES, DRAIN_S, REQUEST_ID_HEADERS
+
+_REQUEST_ID = frozenset(name.encode() for name in REQUEST_ID_HEADERS)
 
 
 class LeanAnswer:
@@ -30,6 +32,7 @@ class LeanAnswer:
         "_received",
         "_reply",
         "_timer",
+        "connect_us",
     )
 
     def __init__(
@@ -41,6 +44,7 @@ class LeanAnswer:
         *,
         timer: asyncio.TimerHandle,
         limit: int,
+        connect_us: int | None = None,
     ) -> None:
         self._connection = connection
         self._reply = reply
@@ -50,6 +54,7 @@ class LeanAnswer:
         self._limit = limit
         self._received = 0
         self._closed = False
+        self.connect_us = connect_us
 
     @property
     def status(self) -> int:
@@ -60,6 +65,11 @@ class LeanAnswer:
     def headers(self) -> dict[str, str]:
         """The headers by lower-case name; of a repeated one the last."""
         return {_text(name): _text(value) for name, value in self._reply.headers}
+
+    @property
+    def request_id(self) -> str:
+        """The upstream's own id of the call; empty where it wrote none."""
+        return next((_text(value) for name, value in self._reply.headers if name in _REQUEST_ID), "")
 
     @property
     def head_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -77,7 +78,10 @@ class LeanTransport:
         if kept is not None:
             answer = await self._exchange(kept, head, body, patience)
         if answer is None:
-            answer = await self._exchange(await self._connect(provider, origin, patience), head, body, patience)
+            began = time.perf_counter_ns()
+            connection = await self._connect(provider, origin, patience)
+            connect_us = (time.perf_counter_ns() - began) // 1000
+            answer = await self._exchange(connection, head, body, patience, connect_us)
         if answer is None:
             raise broken()
         return self._admit(answer)
@@ -101,13 +105,15 @@ class LeanTransport:
             raise broken() from None
 
     async def _exchange(
-        self, connection: Connection, head: bytes, body: bytes, patience: Patience
+        self, connection: Connection, head: bytes, body: bytes, patience: Patience, connect_us: int | None = None
     ) -> LeanAnswer | None:
         """Return the answer once its head has come, or None where the connection was closed before a byte of it."""
         loop = asyncio.get_running_loop()
         reply = connection.send(head, body)
         timer = loop.call_at(patience.first_byte_due, reply.expire)
-        answer = LeanAnswer(connection, reply, self._pool, patience, timer=timer, limit=self._answer_bytes)
+        answer = LeanAnswer(
+            connection, reply, self._pool, patience, timer=timer, limit=self._answer_bytes, connect_us=connect_us
+        )
         try:
             while not (reply.headed or reply.failed or reply.expired):
                 await reply.wait()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tokendance.gateway.v1 import errors_pb2 as tokendance_dot_gateway_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tokendance/gateway/v1/caller.proto\x12\x15tokendance.gateway.v1\x1a\"tokendance/gateway/v1/errors.proto\"\xa2\x02\n\x0f\x43\x61llerAssertion\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x38\n\x07surface\x18\x02 \x01(\x0e\x32\x1e.tokendance.gateway.v1.SurfaceR\x07surface\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1d\n\nuser_agent\x18\x04 \x01(\tR\tuserAgent\x12\x1f\n\x0b\x63lient_kind\x18\x05 \x01(\tR\nclientKind\x12%\n\x0e\x63lient_version\x18\x06 \x01(\tR\rclientVersion\x12\x1d\n\nhttp_route\x18\x07 \x01(\tR\thttpRoute\x12\x16\n\x06\x64irect\x18\x08 \x01(\x08R\x06\x64irectb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tokendance/gateway/v1/caller.proto\x12\x15tokendance.gateway.v1\x1a\"tokendance/gateway/v1/errors.proto\"\xb6\x02\n\x0f\x43\x61llerAssertion\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x38\n\x07surface\x18\x02 \x01(\x0e\x32\x1e.tokendance.gateway.v1.SurfaceR\x07surface\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1d\n\nuser_agent\x18\x04 \x01(\tR\tuserAgent\x12\x1f\n\x0b\x63lient_kind\x18\x05 \x01(\tR\nclientKind\x12%\n\x0e\x63lient_version\x18\x06 \x01(\tR\rclientVersion\x12\x1d\n\nhttp_route\x18\x07 \x01(\tR\thttpRoute\x12\x16\n\x06\x64irect\x18\x08 \x01(\x08R\x06\x64irect\x12\x12\n\x04host\x18\t \x01(\tR\x04hostb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokendance.gateway.v1.calle
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CALLERASSERTION']._serialized_start=98
-  _globals['_CALLERASSERTION']._serialized_end=388
+  _globals['_CALLERASSERTION']._serialized_end=408
 # @@protoc_insertion_point(module_scope)

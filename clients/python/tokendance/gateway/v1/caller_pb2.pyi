@@ -33,6 +33,7 @@ class CallerAssertion(_message.Message):
     CLIENT_VERSION_FIELD_NUMBER: _builtins.int
     HTTP_ROUTE_FIELD_NUMBER: _builtins.int
     DIRECT_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request id that the facade minted and that the caller sees."""
     surface: _errors_pb2.Surface.ValueType
@@ -51,6 +52,8 @@ class CallerAssertion(_message.Message):
     """True where no proxy told of itself in the request's headers (`Forwarded`, `X-Forwarded-For`, `Via` and their like).
     Asserted on the administration surface; false also where the facade says nothing of it.
     """
+    host: _builtins.str
+    """The host that was called, as the caller named it, at most 256 characters, printable ASCII."""
     def __init__(
         self,
         *,
@@ -62,10 +65,11 @@ class CallerAssertion(_message.Message):
         client_version: _builtins.str = ...,
         http_route: _builtins.str = ...,
         direct: _builtins.bool = ...,
+        host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "client_kind", b"client_kind", "client_version", b"client_version", "direct", b"direct", "http_route", b"http_route", "request_id", b"request_id", "surface", b"surface", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "client_kind", b"client_kind", "client_version", b"client_version", "direct", b"direct", "host", b"host", "http_route", b"http_route", "request_id", b"request_id", "surface", b"surface", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

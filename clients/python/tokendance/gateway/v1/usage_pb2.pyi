@@ -276,7 +276,9 @@ class UsageRecord(_message.Message):
 
     @_builtins.property
     def added_latency(self) -> _duration_pb2.Duration:
-        """What of it the gateway itself took, waiting for upstreams left out. Absent: not measured."""
+        """What of it the gateway itself took, waiting for upstreams left out; of a stream, until its first event came.
+        Absent: not measured.
+        """
 
     def __init__(
         self,
