@@ -8,6 +8,7 @@ from tokendance_server.config import ServerConfig
 from tokendance_server.domain.audit.trail import Trail
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.identity.standing import Standing
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.last_use import LastUses
 from tokendance_server.domain.keys.life import KeyLife
@@ -61,10 +62,11 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
         organization_works=organizations.works,
         uses=uses,
     )
-    streams = RunningStreams(verifier, _tell_unseen_key)
+    streams = RunningStreams(Standing(verifier, organizations), _tell_unseen_key)
     for listener in (verifier, streams):
         watcher.subscribe(ChangeKind.KEY, listener)
         watcher.subscribe(ChangeKind.ORGANIZATION, listener)
+    watcher.subscribe(ChangeKind.MEMBER, streams)
     people_store = SqlPeopleStore(database)
     keys = Keys(store, organizations, peppers, clock, verifier.forget, policy=people_store.policy)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,10 +14,14 @@ import structlog
 from sqlalchemy import text
 
 from tokendance.errors import GatewayError
+from tokendance.gateway.v1.access_pb2 import CALLER_KIND_AUDITOR
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.organizations import MemberRole, OrganizationState
+from tokendance_server.domain.people.records import MemberDraft
+from tokendance_server.domain.principals import Principal
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.stores.sql.database import Database
@@ -140,3 +145,32 @@ async def test_keys_that_cannot_be_looked_up_are_not_called_unknown(house: House
     assert await house.code_of(secret) == "key_store_unavailable"
     await house.run("ALTER TABLE gone RENAME TO key_secrets")
     assert await house.code_of(secret) == "ok"
+
+
+@pytest.mark.parametrize("stopped", ["member", "removal", "organization"])
+async def test_the_streams_of_who_is_stopped_end(house: House, stopped: str) -> None:
+    """When the change is seen, with what the next call would hear; another member's go on."""
+    people = house.governance.people
+    names = await house.governance.organizations.bootstrap()
+    assert names is not None
+    draft = MemberDraft(subject="other", roles=(MemberRole.ADMIN,))
+    other = (await people.members.create(LOCAL_OPERATOR, names.organization, draft)).member
+    await house.governance.watcher.poll()
+    ends: dict[str, list[GatewayError]] = {}
+    for name in (names.member, other.name):
+        who = Principal(frozenset({CALLER_KIND_AUDITOR}), name=name, organization=names.organization)
+        house.governance.streams.enter(who, ends.setdefault(name, []).append)
+    if stopped == "member":
+        await people.members.suspend(LOCAL_OPERATOR, names.member)
+    elif stopped == "removal":
+        await people.members.delete(LOCAL_OPERATOR, names.member)
+    else:
+        await people.organizations.set_state(LOCAL_OPERATOR, names.organization, OrganizationState.SUSPENDED)
+    await house.governance.watcher.poll()
+    async with asyncio.timeout(1):
+        while not ends[names.member]:
+            await asyncio.sleep(0.001)
+    assert [error.code for error in ends[names.member]] == ["permission_denied"]
+    if stopped != "organization":
+        assert ends[other.name] == []
+    await house.governance.streams.close()

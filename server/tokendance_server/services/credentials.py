@@ -33,7 +33,7 @@ class KeyVerifier(Protocol):
 
 
 class Streams(Protocol):
-    """Knows the streams of each key, and ends them when it stops working."""
+    """Knows the streams of each key and member, and ends them when it stops working."""
 
     def enter(self, principal: Principal, end: Callable[[GatewayError], None]) -> None:
         """Take note of a stream and of what ends it."""

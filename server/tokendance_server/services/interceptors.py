@@ -26,6 +26,7 @@ from tokendance.ids import new_id
 from tokendance.rpc import CALLER_KEY, REQUEST_ID_KEY
 from tokendance_server.domain.identity.roles import PEOPLE
 from tokendance_server.domain.keys.networks import check_network
+from tokendance_server.domain.keys.running import is_followed
 from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import ANYONE, API_KEY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
@@ -213,7 +214,7 @@ class Chain(grpc.aio.ServerInterceptor):
                     with scope:
                         await self._let_in(rule, call, request)
                         # At once: a change that is told in between would be missed.
-                        leave = self._follow_key(call, scope)
+                        leave = self._follow(call, scope)
                         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
                     answers = behaviour(request, call)
                     closing = ClosedOnce(answers)
@@ -261,10 +262,10 @@ class Chain(grpc.aio.ServerInterceptor):
         scope.when_idle = end
         return ReaderWatch(scope, self._deadlines.write_stall_s)
 
-    def _follow_key(self, call: Call, scope: DeadlineScope) -> Callable[[], None]:
-        """See to it that a stream ends with its key; return what ends the watch."""
+    def _follow(self, call: Call, scope: DeadlineScope) -> Callable[[], None]:
+        """See to it that a stream ends with its key or its member; return what ends the watch."""
         caller = call.identity
-        if self._streams is None or not caller.key_id:
+        if self._streams is None or not is_followed(caller):
             return _nothing
         self._streams.enter(caller, scope.end)
         return functools.partial(self._streams.leave, caller, scope.end)
@@ -351,9 +352,9 @@ class Chain(grpc.aio.ServerInterceptor):
         if secret is None:
             return self._service(rule, call) or principal_without_credential(call, rule.allow)
         if not secret.startswith(API_KEY_PREFIX):
-            principal = await self._sign_in.identify(rule, call, secret)
-            self._witness.signed_in(call, secret, principal)
-            return principal
+            person = await self._sign_in.identify(rule, call, secret)
+            self._witness.signed_in(call, secret, person)
+            return person
         if not rule.admits_api_keys and not _is_facades_own(rule, call):
             raise api_key_not_accepted()
         principal = self._keys.verify_cached(secret)

@@ -110,10 +110,10 @@ class SignIns:
             member = self._member_by_record(seen.members)
             organization = organization_name(member.organization_id)
         if organization in seen.stopped:
-            raise _organization_stopped()
+            raise organization_stopped()
         if member is None:
             return principal_of(person.subject, person.grants)
-        _require_working(member)
+        require_working(member)
         if member.state is MemberState.INVITED or not member.subject:
             await self._activate(member, person.subject)
             self.everything_changed()
@@ -131,9 +131,9 @@ class SignIns:
         person = Person(principal.name, "", frozenset())
         seen = await self._read_through(person, lambda: self._read_named(organization_id, own_id))
         if principal.organization in seen.stopped:
-            raise _organization_stopped()
+            raise organization_stopped()
         for member in seen.members:
-            _require_working(member)
+            require_working(member)
         return principal
 
     def _member_by_record(self, members: tuple[Member, ...]) -> Member:
@@ -206,11 +206,13 @@ def _best(members: Iterable[Member]) -> Member | None:
     return min(members, key=lambda one: order.index(one.state), default=None)
 
 
-def _organization_stopped() -> GatewayError:
+def organization_stopped() -> GatewayError:
+    """Return permission_denied for people of an organization that does not work."""
     return denied("Your organization is suspended, or there is none of its name; ask a platform administrator.")
 
 
-def _require_working(member: Member) -> None:
+def require_working(member: Member) -> None:
+    """Raise permission_denied for a member who is suspended or out."""
     if member.state is MemberState.SUSPENDED:
         error = denied("You are suspended in your organization; ask its administrator.")
     elif member.state is MemberState.REMOVED:

@@ -1,4 +1,4 @@
-"""Streams of API keys while they run: ended, and told why, when their key stops working on whichever node."""
+"""Streams while they run: ended, and told why, when their key or their member stops working on whichever node."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 from tokendance.errors import GatewayError
 from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.scopes import member_id
 
 End = Callable[[GatewayError], None]
 
@@ -17,16 +18,18 @@ _TRY_AGAIN_S = 0.2
 
 
 class Doubts(Protocol):
-    """Tells whether the key of a caller still works."""
+    """Tells whether a caller may still come in."""
 
     async def refusal(self, principal: Principal) -> GatewayError | None:
-        """Return why the secret that a caller came with works no more, or None. Raises what the store raises."""
+        """Return why a key's secret or a member works no more, or None. Raises what the store raises."""
 
 
 class RunningStreams:
-    """The streams of each key. What changed about a key or its organization is looked at once for each secret in use.
+    """The streams of each key and each member.
 
-    `report` gets the error where a key cannot be looked at, after some tries; its streams go on then, because the node
+    What changed about one of them, or about its organization, is looked at once for each secret in use.
+
+    `report` gets the error where that cannot be looked at, after some tries; its streams go on then, because the node
     itself stops serving when it stays blind.
     """
 
@@ -38,25 +41,25 @@ class RunningStreams:
 
     def enter(self, principal: Principal, end: End) -> None:
         """Take note of a stream; `end` ends it. Followed by one `leave` with the same arguments."""
-        self._streams.setdefault(principal.key_id, {})[end] = principal
+        self._streams.setdefault(_holder(principal), {})[end] = principal
 
     def leave(self, principal: Principal, end: End) -> None:
         """Forget a stream."""
-        streams = self._streams.get(principal.key_id)
+        streams = self._streams.get(_holder(principal))
         if streams is not None:
             streams.pop(end, None)
             if not streams:
-                del self._streams[principal.key_id]
+                del self._streams[_holder(principal)]
 
     def changed(self, change: Change) -> None:
-        """Look at the key that a change names, or at every key in use of the organization that it names."""
+        """Look at the key or member that a change names, or at all in use of the organization that it names."""
         if change.kind == ChangeKind.ORGANIZATION:
             self._look_at([key for key, streams in self._streams.items() if _belongs(streams, change.name)])
         else:
             self._look_at([change.name.rpartition("/")[2]])
 
     def everything_changed(self) -> None:
-        """Look at every key in use."""
+        """Look at every key and member in use."""
         self._look_at(list(self._streams))
 
     async def close(self) -> None:
@@ -83,7 +86,7 @@ class RunningStreams:
         refusal = await self._refusal(principal)
         if refusal is None:
             return
-        for end, one in list(self._streams.get(principal.key_id, {}).items()):
+        for end, one in list(self._streams.get(_holder(principal), {}).items()):
             if one.secret_time == principal.secret_time:
                 # Each call writes its own request id into its error.
                 end(GatewayError(refusal.reason, refusal.message, metadata=refusal.metadata, origin=refusal.origin))
@@ -98,6 +101,16 @@ class RunningStreams:
                 else:
                     await asyncio.sleep(_TRY_AGAIN_S)
         return None
+
+
+def is_followed(principal: Principal) -> bool:
+    """Tell whether the streams of a caller are to end when it is stopped: those of keys and of members."""
+    return bool(_holder(principal))
+
+
+def _holder(principal: Principal) -> str:
+    # Ids of keys and of members begin differently.
+    return principal.key_id or member_id(principal)
 
 
 def _belongs(streams: dict[End, Principal], organization: str) -> bool:
