@@ -305,6 +305,16 @@ async def test_a_policy_decides_where_the_request_says_nothing(town: Town) -> No
     assert (kept.state, kept.owner_id) == (KeyState.ACTIVE, town.auditor.name.rpartition("/")[2])
 
 
+async def test_a_policy_can_switch_kept_answers_off(town: Town) -> None:
+    """And on again; it is kept, and told."""
+    for wanted in (True, False):
+        policy = o.Policy(name=f"{town.home}/policy", replay_disabled=wanted)
+        update = pb.UpdatePolicyRequest(policy=policy, update_mask=FieldMask(paths=["replay_disabled"]))
+        await town.service.UpdatePolicy(update, _context(town.admin))
+        kept = await town.service.GetPolicy(pb.GetPolicyRequest(name=policy.name), _context(town.admin))
+        assert kept.policy.replay_disabled is wanted
+
+
 @pytest.mark.parametrize(
     ("values", "paths", "code"),
     [
