@@ -259,7 +259,15 @@ async def open_server(
         drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
         undo.push_async_callback(drainer.close)
         leaving = drainer.tell(DrainedAnswers(registry))
-        usage = open_usage(directory.path, directory.node_id, storage.database, peppers, clock)
+        usage = open_usage(
+            config.usage,
+            directory.path,
+            directory.node_id,
+            storage.database,
+            peppers=peppers,
+            clock=clock,
+            registry=registry,
+        )
         undo.push_async_callback(usage.close)
         prices = await open_prices(
             storage.database, governance.watcher, peppers, lambda: parts.catalogue.serving.catalog.models, clock

@@ -120,6 +120,20 @@ class EgressSettings(Settings):
         )
 
 
+class UsageSettings(Settings):
+    """Table [server.usage]: the journal of usage, and how long rows of it stay in the database.
+
+    `journal_bytes` bounds the journal; at it calls that cost are refused. `fsync` is when the disk is asked to keep
+    what was written: `always` before each answer ends, `batch` within 50 ms, `off` never. Records of requests stay for
+    `keep_records_days`, sums by hour for `keep_hours_days`, sums by day for good.
+    """
+
+    journal_bytes: int = Field(default=256 * MiB, ge=MiB)
+    fsync: Literal["off", "batch", "always"] = "batch"
+    keep_records_days: int = Field(default=400, ge=1, le=36_500)
+    keep_hours_days: int = Field(default=400, ge=1, le=36_500)
+
+
 class TlsSettings(Settings):
     """Table [server.tls]: the certificate of the gRPC listener, with its chain, and its private key, both in PEM."""
 
@@ -236,6 +250,7 @@ class ServerConfig(Settings):
     draining: Draining = Draining()
     replay: ReplaySettings = ReplaySettings()
     egress: EgressSettings = EgressSettings()
+    usage: UsageSettings = UsageSettings()
     audit: AuditSettings = AuditSettings()
     identity: IdentitySettings = IdentitySettings()
     upstream_client: Literal["aiohttp", "lean"] = "lean"

@@ -96,6 +96,24 @@ def show_loop_lag(registry: CollectorRegistry, read: Callable[[], float]) -> Non
     ).set_function(read)
 
 
+class UsageFigures:
+    """What is told of usage on its way to the database. `backlog` and `journal_bytes` are asked when somebody looks."""
+
+    def __init__(
+        self, registry: CollectorRegistry, backlog: Callable[[], float], journal_bytes: Callable[[], float]
+    ) -> None:
+        Gauge(
+            "tokendance_usage_backlog", "Requests that ended and are not in the database yet.", registry=registry
+        ).set_function(backlog)
+        Gauge("tokendance_journal_bytes", "Bytes in the files of the usage journal.", registry=registry).set_function(
+            journal_bytes
+        )
+        self.refused = Counter(
+            "tokendance_usage_refused", "Requests that the database never took and that were put aside.",
+            registry=registry,
+        )  # fmt: skip
+
+
 class DrainedAnswers:
     """Counts the answers that were read on after their callers had left. Satisfies the drainer's Listener."""
 

@@ -6,11 +6,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from tokendance_server.config import UsageSettings
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.usage.drain import Drain
-from tokendance_server.domain.usage.entries import unknown
+from tokendance_server.domain.usage.entries import FinishedEntry, unknown
 from tokendance_server.domain.usage.estimates import Estimates
 from tokendance_server.domain.usage.ledger import Ledger
 from tokendance_server.domain.usage.queries import UsageQueries
@@ -18,15 +21,12 @@ from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.domain.usage.spent import UsageSpent
 from tokendance_server.domain.usage.store import DAY_US
 from tokendance_server.startup import StartupError
-from tokendance_server.stores.journal import FileJournal
-from tokendance_server.stores.journal_files import JournalInUseError
+from tokendance_server.stores.journal import FileJournal, FsyncMode
+from tokendance_server.stores.journal_files import JOURNAL_FOLDER, JournalInUseError
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.usage import SqlUsageStore
-from tokendance_server.telemetry import logger
-
-JOURNAL_FOLDER = "journal"
-_CAPACITY = 256 * 1024 * 1024
-_KEPT_US = 400 * DAY_US
+from tokendance_server.stores.usage_aside import AsideFile
+from tokendance_server.telemetry import UsageFigures, logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,20 @@ class UsageParts:
         await self.journal.close()
 
 
-def open_usage(data_dir: Path, node_id: str, database: Database, peppers: PepperRing, clock: Clock) -> UsageParts:
+def open_usage(
+    config: UsageSettings,
+    data_dir: Path,
+    node_id: str,
+    database: Database,
+    *,
+    peppers: PepperRing,
+    clock: Clock,
+    registry: CollectorRegistry,
+) -> UsageParts:
     """Take the journal of a data directory, with what an earlier process left in it. Raises StartupError."""
+    folder = data_dir / JOURNAL_FOLDER
     try:
-        journal = FileJournal(data_dir / JOURNAL_FOLDER, _CAPACITY)
+        journal = FileJournal(folder, config.journal_bytes, FsyncMode(config.fsync))
     except JournalInUseError as exc:
         raise StartupError(f"The usage journal in {data_dir} is in use: {exc}.") from exc
     except OSError as exc:
@@ -66,7 +76,21 @@ def open_usage(data_dir: Path, node_id: str, database: Database, peppers: Pepper
         ledger.restore([*found.finished, *map(unknown, found.running)])
         logger().info("journal_replayed", finished=len(found.finished), unknown=len(found.running))
     store = SqlUsageStore(database)
-    drain = Drain(ledger, store, _tell_drain, keep_records_us=_KEPT_US, keep_hours_us=_KEPT_US)
+    figures = UsageFigures(registry, lambda: ledger.backlog, lambda: journal.size)
+
+    def tell_aside(entry: FinishedEntry, why: str) -> None:
+        figures.refused.inc()
+        logger().error("usage_refused", record=entry.id, request_id=entry.request.request_id, detail=why)
+
+    drain = Drain(
+        ledger,
+        store,
+        _tell_drain,
+        aside=AsideFile(folder, tell_aside),
+        report_prune=_tell_prune,
+        keep_records_us=config.keep_records_days * DAY_US,
+        keep_hours_us=config.keep_hours_days * DAY_US,
+    )
     queries = UsageQueries(store, drain, PageTokens(peppers.derive("page tokens of usage")), clock)
     return UsageParts(
         ledger=ledger,
@@ -93,3 +117,10 @@ def _tell_drain(error: Exception | None) -> None:
         logger().info("usage_drained_again")
     else:
         logger().error("usage_not_drained", error=type(error).__name__, detail=str(error))
+
+
+def _tell_prune(error: Exception | None) -> None:
+    if error is None:
+        logger().info("usage_pruned_again")
+    else:
+        logger().error("usage_not_pruned", error=type(error).__name__, detail=str(error))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tokendance.gateway.v1 import usage_pb2
@@ -170,6 +171,25 @@ async def test_full_journal_takes_ends_and_no_starts(tmp_path: Path) -> None:
     assert len(read(tmp_path).finished) == number + 1
     journal.drained([f"rec_{one}" for one in range(number)])
     assert journal.has_room()
+    await journal.close()
+
+
+async def test_running_requests_have_room_for_their_ends(tmp_path: Path) -> None:
+    """Whatever was let in can be written down to its end within the bound."""
+    capacity = 64 * 1024
+    journal = FileJournal(tmp_path, capacity, FsyncMode.OFF)
+    running: list[str] = []
+    while journal.has_room():
+        running.append(f"rec_{len(running)}")
+        await write(journal, running[-1], to_its_end=False)
+    assert len(running) > 10
+    long = msgspec.structs.replace(finished("rec_0"), message="x" * 1000)
+    for one in running:
+        await journal.finish(one, encode(msgspec.structs.replace(long, id=one)))
+    assert journal.size <= capacity
+    journal.drained(running)
+    assert journal.has_room()
+    assert (journal._owed, journal._unwritten) == (0, 0)
     await journal.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance_server.domain.usage.counts import Counts
 from tokendance_server.domain.usage.entries import FinishedAttempt, FinishedEntry, OpenRequest
-from tokendance_server.domain.usage.store import DAY_US, HOUR_US, Grouping, Sums, UsageFilter
+from tokendance_server.domain.usage.store import DAY_US, HOUR_US, EntryRefusedError, Grouping, Sums, UsageFilter
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.usage import SqlUsageStore
 
@@ -160,3 +160,13 @@ async def test_pseudonym_keeps_totals(database: Database) -> None:
     assert (first.request.member_id, first.request.user, first.request.address) == ("erased_1", "", "")
     found = await store.sum_up(ALL, 0, 2 * T0, [Grouping("member_id")], 0)
     assert {one.values: one.sums.requests for one in found} == {("erased_1",): 1, ("user_2",): 1}
+
+
+@pytest.mark.parametrize("end_us", [2**63, 2**70])
+async def test_value_that_fits_no_row_is_refused_and_leaves_nothing(database: Database, end_us: int) -> None:
+    """Typed apart from a database that is gone, whichever driver finds out; none of its batch is written."""
+    store = SqlUsageStore(database)
+    with pytest.raises(EntryRefusedError):
+        await store.insert([entry(1, T0), entry(2, T0, end_us=end_us)])
+    assert (await total(store)).requests == 0
+    assert await store.insert([entry(1, T0)]) == 1

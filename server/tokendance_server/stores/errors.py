@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class StoreUnavailableError(Exception):
     """The database did not do what it was asked. Callers see internal_error; the cause goes to the log alone."""
+
+
+class ContentRefusedError(StoreUnavailableError):
+    """The database works, and takes a value of what it was asked to write never."""

@@ -41,6 +41,7 @@ _SYNC_EVERY_S = 0.05
 _RETRY_S = 1.0
 # Below this share nothing is copied to make room; above it, requests that run for long are moved forward.
 _PRESSED = 0.25
+_END_BYTES = 2048
 
 
 class FsyncMode(enum.StrEnum):
@@ -66,7 +67,8 @@ class _Segment:
 class FileJournal:
     """Satisfies Journal. Holds the folder's lock until `close`; used from one event loop.
 
-    `capacity` is in bytes: at it new requests are refused, while those that run may still write their ends.
+    `capacity` is in bytes: new requests are refused while there is no room for the ends of those that run, so that
+    these can be written down.
     """
 
     def __init__(self, folder: Path, capacity: int, mode: FsyncMode = FsyncMode.BATCH) -> None:
@@ -93,6 +95,9 @@ class FileJournal:
         # What was found stays until all of it is in the database: nobody counts which entry lies in which old file.
         self._left = {entry.id for entry in self.found.finished} | {entry.id for entry in self.found.running}
         self._buffer: list[bytes] = []
+        # Bytes that are not in the files yet, and those that the ends of running requests may take.
+        self._unwritten = 0
+        self._owed = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._due = False
         self._writing: asyncio.Future[None] | None = None
@@ -115,7 +120,7 @@ class FileJournal:
     def has_room(self) -> bool:
         if self._broken is not None and not self._mended():
             return False
-        return self._size < self._capacity
+        return self._size + self._unwritten + self._owed < self._capacity
 
     def open(self, record_id: str, payload: bytes) -> Awaitable[None]:
         self._forget_open(record_id)
@@ -123,11 +128,15 @@ class FileJournal:
         segment.live += 1
         segment.running += 1
         self._opened[record_id] = (segment, payload)
+        self._owed += _end_of(payload)
         return self._append(payload)
 
     def finish(self, record_id: str, payload: bytes) -> Awaitable[None]:
         if (opened := self._opened.get(record_id)) is not None and record_id not in self._finished:
             opened[0].running -= 1
+            self._owed -= _end_of(opened[1])
+            # It is moved forward no more: only where it lies must be known.
+            self._opened[record_id] = (opened[0], b"")
         segment = self._segments[-1]
         segment.live += 1
         self._finished[record_id] = segment
@@ -165,11 +174,14 @@ class FileJournal:
             segment.live -= 1
             if record_id not in self._finished:
                 segment.running -= 1
+                self._owed -= _end_of(opened[1])
 
     def _append(self, payload: bytes) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._buffer.append(frame(payload))
+        framed = frame(payload)
+        self._buffer.append(framed)
+        self._unwritten += len(framed)
         self._waiters.append(waiter)
         if not self._due and self._writing is None:
             self._due = True
@@ -191,6 +203,7 @@ class FileJournal:
         try:
             self._write(data)
         except OSError as exc:
+            self._unwritten -= len(data)
             self._fail(exc, waiters)
             return
         self._written(len(data), waiters)
@@ -203,6 +216,7 @@ class FileJournal:
         self._writing = None
         error = done.exception()
         if isinstance(error, OSError):
+            self._unwritten -= size
             self._fail(error, waiters)
         elif error is not None:
             raise error
@@ -212,6 +226,7 @@ class FileJournal:
             self._write_now()
 
     def _written(self, size: int, waiters: Sequence[asyncio.Future[None]]) -> None:
+        self._unwritten -= size
         self._size += size
         segment = self._segments[-1]
         segment.size += size
@@ -321,6 +336,11 @@ class FileJournal:
         self._size += len(copied)
         segment.live = segment.running = 0
         return True
+
+
+def _end_of(payload: bytes) -> int:
+    """Return how many bytes the end of a request may take: its own words again, its attempts, limits and error."""
+    return 2 * len(payload) + _END_BYTES
 
 
 def _sync_and_close(handle: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
+from tokendance_server.domain.usage.entries import FinishedEntry
 from tokendance_server.domain.usage.ledger import Ledger
-from tokendance_server.domain.usage.store import UsageStore
+from tokendance_server.domain.usage.store import EntryRefusedError, UsageStore
 
 BATCH = 500
 """How many requests are written in one step."""
@@ -17,13 +19,23 @@ _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 15.0
 _PRUNE_EVERY_S = 60.0
 _PRUNED = 1000
+# One request in thousands may be odd; where more than so many are refused and none is taken, the database is.
+_MOST_REFUSED = 16
+
+
+class Aside(Protocol):
+    """Keeps the requests that the database never takes, for people to look at."""
+
+    def put(self, entry: FinishedEntry, why: str) -> None:
+        """Write one down for good, before it is forgotten elsewhere. Raises OSError."""
 
 
 class Drain:
     """Writes what waits every half a second, and backs off up to 15 s where the database is gone.
 
-    `report` gets the error when writing begins to fail, and None when it works again. `keep_records_us` and
-    `keep_hours_us` are how long rows, and sums by hour, stay; sums by day stay for good.
+    `report` gets the error when writing begins to fail, and None when it works again; `report_prune` alike for what is
+    removed because it is old. `keep_records_us` and `keep_hours_us` are how long rows, and sums by hour, stay; sums by
+    day stay for good. A request that the database never takes goes `aside`, so that those behind it get in.
     """
 
     def __init__(
@@ -32,12 +44,16 @@ class Drain:
         store: UsageStore,
         report: Callable[[Exception | None], None],
         *,
+        aside: Aside,
+        report_prune: Callable[[Exception | None], None],
         keep_records_us: int,
         keep_hours_us: int,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._report = report
+        self._aside = aside
+        self._report_prune = report_prune
         self._keep = keep_records_us, keep_hours_us
         self._writing = asyncio.Lock()
         self._failing = False
@@ -67,10 +83,29 @@ class Drain:
         """
         async with self._writing:
             while batch := self._ledger.waiting(BATCH):
-                await self._store.insert(batch)
+                await self._write(batch)
                 self._ledger.drained(batch)
                 if not to_the_last and self._ledger.backlog < BATCH:
                     break
+
+    async def _write(self, batch: Sequence[FinishedEntry]) -> None:
+        """Write a batch; what of it the database never takes goes aside, unless that is all of many."""
+        refused = await self._write_parts(batch)
+        if len(refused) == len(batch) and len(batch) > _MOST_REFUSED:
+            raise refused[0][1]
+        for entry, why in refused:
+            self._aside.put(entry, str(why))
+
+    async def _write_parts(self, batch: Sequence[FinishedEntry]) -> list[tuple[FinishedEntry, EntryRefusedError]]:
+        """Write a batch, or halves of it; return what is refused alone."""
+        try:
+            await self._store.insert(batch)
+        except EntryRefusedError as exc:
+            if len(batch) == 1:
+                return [(batch[0], exc)]
+            middle = len(batch) // 2
+            return [*await self._write_parts(batch[:middle]), *await self._write_parts(batch[middle:])]
+        return []
 
     async def _run(self) -> None:
         retry_s = _FIRST_RETRY_S
@@ -98,12 +133,24 @@ class Drain:
         return True
 
     async def _prune(self) -> None:
+        failing = False
         while True:
             await asyncio.sleep(_PRUNE_EVERY_S)
-            now = self._ledger.now_us()
-            records, hours = (now - kept for kept in self._keep)
-            with suppress(Exception):
-                # The drain tells where the database is gone; here the next minute will do.
-                # Between two batches the database is left to others.
-                while await self._store.prune(records, hours, _PRUNED):  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
+            try:
+                await self.prune()
+            except Exception as exc:  # noqa: BLE001 - told; the next minute tries again
+                if not failing:
+                    self._report_prune(exc)
+                failing = True
+            else:
+                if failing:
+                    self._report_prune(None)
+                failing = False
+
+    async def prune(self) -> None:
+        """Remove what is older than it is kept, in small batches. Raises what the store raises."""
+        now = self._ledger.now_us()
+        records, hours = (now - kept for kept in self._keep)
+        # Between two batches the database is left to others.
+        while await self._store.prune(records, hours, _PRUNED):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

@@ -26,11 +26,14 @@ from tokendance_server.domain.usage.entries import (
     OpenRequest,
     StartedAttempt,
     cost_of,
+    decode,
     encode,
 )
 
 LONGEST_MESSAGE = 1000
 """Characters of an error's sentence that a record keeps."""
+AT_HAND = 2000
+"""How many finished requests wait for the database as they are; those behind them wait encoded, a fifth the size."""
 
 
 class JournalError(Exception):
@@ -61,6 +64,22 @@ class Charge(NamedTuple):
     cost_micros: int | None
 
 
+class _Waiting(NamedTuple):
+    """A finished request that is not in the database yet, as it is or encoded."""
+
+    id: str
+    start_us: int
+    entry: FinishedEntry | bytes
+
+    def decoded(self) -> FinishedEntry:
+        entry = self.entry
+        if isinstance(entry, bytes):
+            decoded = decode(entry)
+            assert isinstance(decoded, FinishedEntry)
+            return decoded
+        return entry
+
+
 class Ledger:
     """Opens and finishes the requests of one node; `now_us` tells microseconds since 1970."""
 
@@ -69,7 +88,7 @@ class Ledger:
         self._journal = journal
         self._node = node
         self._report = report
-        self._waiting: deque[FinishedEntry] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
     def open(self, request: OpenRequest) -> OpenRecord:
@@ -88,21 +107,26 @@ class Ledger:
 
     def oldest_waiting_us(self) -> int | None:
         """Return when the request began that waits longest for the database, or None where none waits."""
-        return self._waiting[0].request.start_us if self._waiting else None
+        return self._waiting[0].start_us if self._waiting else None
 
     def waiting(self, limit: int | None = None) -> list[FinishedEntry]:
         """Return the finished requests that are not in the database yet, the oldest first, at most `limit`."""
-        return list(islice(self._waiting, limit))
+        return [one.decoded() for one in islice(self._waiting, limit)]
 
     def restore(self, entries: Sequence[FinishedEntry]) -> None:
         """Take over what a journal still held: it goes to the database before everything new."""
-        self._waiting.extendleft(reversed(entries))
-        self._arrived.set()
+        held = [
+            _Waiting(one.id, one.request.start_us, one if place < AT_HAND else encode(one))
+            for place, one in enumerate(entries)
+        ]
+        self._waiting.extendleft(reversed(held))
+        if held:
+            self._arrived.set()
 
     def drained(self, entries: Sequence[FinishedEntry]) -> None:
         """Forget the oldest waiting requests, which are in the database now."""
         for entry in entries:
-            if self._waiting.popleft() is not entry:
+            if self._waiting.popleft().id != entry.id:
                 raise AssertionError("requests are drained in their order")
         self._journal.drained([entry.id for entry in entries])
         if not self._waiting:
@@ -125,9 +149,11 @@ class Ledger:
 
     def write_finished(self, entry: FinishedEntry) -> Awaitable[None]:
         """Put a finished request where the drain finds it, and into the journal; done once it is written."""
-        self._waiting.append(entry)
+        payload = encode(entry)
+        kept = entry if len(self._waiting) < AT_HAND else payload
+        self._waiting.append(_Waiting(entry.id, entry.request.start_us, kept))
         self._arrived.set()
-        return self._journal.finish(entry.id, encode(entry))
+        return self._journal.finish(entry.id, payload)
 
     def failed_to_write(self, error: JournalError) -> None:
         """Tell that a finished entry is in memory only: an answer that was made is not taken back for it."""

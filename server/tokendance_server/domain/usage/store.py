@@ -118,13 +118,18 @@ class Group:
     sums: Sums
 
 
+class EntryRefusedError(Exception):
+    """The database works, and takes one of these requests never: what is in it fits no row."""
+
+
 class UsageStore(Protocol):
     """Keeps what was used."""
 
     async def insert(self, entries: Sequence[FinishedEntry]) -> int:
         """Write requests, their attempts and their sums down, in one step; return how many were new.
 
-        A request that is there already is passed over, and counts in no sum again.
+        A request that is there already is passed over, and counts in no sum again. Raises EntryRefusedError, and then
+        none of them is written.
         """
 
     async def sum_up(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tokendance_server.startup import StartupError
-from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.errors import ContentRefusedError, StoreUnavailableError
 from tokendance_server.stores.migrations import HEAD
 from tokendance_server.stores.migrations.state import SchemaState, Verdict, read_state, running_version
 from tokendance_server.stores.sql import sqlite
@@ -187,6 +187,8 @@ class Database:
             yield
         except IntegrityError as exc:
             raise ConflictError(self._describe(exc)) from None
+        except DataError as exc:
+            raise ContentRefusedError(f"the database takes no such value: {self._describe(exc)}") from None
         except DBAPIError as exc:
             raise StoreUnavailableError(f"the database failed: {self._describe(exc)}") from None
         except (SQLAlchemyError, OSError) as exc:

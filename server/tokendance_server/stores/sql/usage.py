@@ -17,14 +17,16 @@ from tokendance_server.domain.usage.store import (
     DAY_US,
     HOUR_US,
     MEASURES,
+    EntryRefusedError,
     Group,
     Grouping,
     UsageFilter,
     labels_of,
     model_of,
 )
+from tokendance_server.stores.errors import ContentRefusedError
 from tokendance_server.stores.sql import usage_reads
-from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.usage_reads import decode_document, encode_document
 from tokendance_server.stores.sql.usage_tables import (
     DIMENSIONS,
@@ -55,8 +57,12 @@ class SqlUsageStore:
     async def insert(self, entries: Sequence[FinishedEntry]) -> int:
         if not entries:
             return 0
-        async with self._database.transaction() as connection:
-            return await self.write(connection, entries)
+        try:
+            async with self._database.transaction() as connection:
+                return await self.write(connection, entries)
+        except (ConflictError, ContentRefusedError, ValueError, TypeError, OverflowError) as exc:
+            # The last three come of values that cannot be put in the database's words.
+            raise EntryRefusedError(f"{type(exc).__name__}: {exc}") from exc
 
     async def write(self, connection: AsyncConnection, entries: Sequence[FinishedEntry]) -> int:
         """Insert requests as a part of a transaction that does more."""
