@@ -187,9 +187,10 @@ class Database:
             yield
         except IntegrityError as exc:
             raise ConflictError(self._describe(exc)) from None
-        except DataError as exc:
-            raise ContentRefusedError(f"the database takes no such value: {self._describe(exc)}") from None
         except DBAPIError as exc:
+            # SQLSTATE class 22, data exceptions: not every driver's come as a DataError.
+            if isinstance(exc, DataError) or str(getattr(exc.orig, "sqlstate", "")).startswith("22"):
+                raise ContentRefusedError(f"the database takes no such value: {self._describe(exc)}") from None
             raise StoreUnavailableError(f"the database failed: {self._describe(exc)}") from None
         except (SQLAlchemyError, OSError) as exc:
             raise StoreUnavailableError(f"the database failed: {type(exc).__name__}") from None
