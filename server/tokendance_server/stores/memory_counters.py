@@ -88,14 +88,14 @@ class MemoryCounters:
         return True
 
     async def settle(self, grant: Grant, used: Used) -> None:
-        if grant.claim.lease:
-            # It may be of an earlier process, and nothing be known yet of its limits.
-            await self._known(grant.claim.organization, grant.claim.rows)
         if grant.over:
             return
         self._free(grant)
+        # A grant of an earlier process may come before anybody asked for its limits: usage will tell of it too.
+        unknown = {row.counter for row in self._unknown(grant.claim.rows)} if grant.claim.lease else ()
         for hold in charges(grant.holds, used):
-            self._add(hold, _SPENT, hold.amount)
+            if hold.row.counter not in unknown:
+                self._add(hold, _SPENT, hold.amount)
 
     async def release(self, grant: Grant) -> None:
         if not grant.over:
