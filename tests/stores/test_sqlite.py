@@ -54,10 +54,10 @@ async def test_the_connection_is_set_up_for_money(database: Database) -> None:
 
     async def settings() -> tuple[object, ...]:
         async with database.transaction() as connection:
-            names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
             return tuple([(await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in names])
 
-    assert set(await asyncio.gather(*(settings() for _ in range(5)))) == {("wal", 2, 1, 5000)}
+    assert set(await asyncio.gather(*(settings() for _ in range(5)))) == {("wal", 2, 1, 5000, 1)}
     assert database._engine.pool.status().startswith("Pool size: 1 ")
 
 

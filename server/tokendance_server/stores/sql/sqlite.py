@@ -122,6 +122,8 @@ def _set_up(dbapi_connection: Any, _record: Any) -> None:
         # NORMAL may lose the last commits when the power goes.
         "synchronous=FULL",
         "foreign_keys=ON",
+        # What was erased is overwritten; some builds of SQLite would leave it in the free pages of the file.
+        "secure_delete=ON",
         f"busy_timeout={_BUSY_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
