@@ -13,6 +13,7 @@ from tokendance_cli.commands import (
     audit,
     contexts,
     identity,
+    journal,
     keys,
     members,
     migrate,
@@ -94,6 +95,7 @@ app.add_typer(providers.app, name="providers")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(quota.app, name="quota")
 app.add_typer(usage.app, name="usage")
+app.add_typer(journal.app, name="journal")
 app.add_typer(requests.app, name="requests")
 app.command("apply")(apply)
 app.command("diff")(diff)

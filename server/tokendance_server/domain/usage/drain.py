@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tokendance_server.domain.usage.entries import FinishedEntry
 from tokendance_server.domain.usage.ledger import Ledger
-from tokendance_server.domain.usage.store import EntryRefusedError, UsageStore
+from tokendance_server.domain.usage.store import EntryRefusedError
 
 BATCH = 500
 """How many requests are written in one step."""
@@ -21,6 +21,16 @@ _PRUNE_EVERY_S = 60.0
 _PRUNED = 1000
 # One request in thousands may be odd; where more than so many are refused and none is taken, the database is.
 _MOST_REFUSED = 16
+
+
+class Sink(Protocol):
+    """What the drain asks of a UsageStore."""
+
+    async def insert(self, entries: Sequence[FinishedEntry]) -> int:
+        """See UsageStore."""
+
+    async def prune(self, records_before_us: int, hours_before_us: int, limit: int) -> int:
+        """See UsageStore."""
 
 
 class Aside(Protocol):
@@ -41,7 +51,7 @@ class Drain:
     def __init__(
         self,
         ledger: Ledger,
-        store: UsageStore,
+        store: Sink,
         report: Callable[[Exception | None], None],
         *,
         aside: Aside,
