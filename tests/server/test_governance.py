@@ -8,23 +8,28 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from sqlalchemy import text
+from tests.stores.test_usage import T0, entry
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1.access_pb2 import CALLER_KIND_AUDITOR
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.clock import ManualClock
-from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
+from tokendance_server.domain.keys.key import Key, KeyDraft, KeyQuota
 from tokendance_server.domain.keys.secrets import PepperRing
-from tokendance_server.domain.organizations import MemberRole, OrganizationState
+from tokendance_server.domain.organizations import FirstNames, MemberRole, OrganizationState
 from tokendance_server.domain.people.records import MemberDraft
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.usage.store import Grouping, UsageFilter
 from tokendance_server.governance import Governance, build_governance
 from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.tables import replays
+from tokendance_server.stores.sql.usage import SqlUsageStore
 
 CLOCK_START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -51,6 +56,10 @@ class House:
         )
         key, secret = await self.governance.keys.create(LOCAL_OPERATOR, names.organization, draft)
         return key.name, secret
+
+    async def make_another_key(self, names: FirstNames) -> Key:
+        draft = KeyDraft("More", names.member, names.team, KeyQuota(names.organization), 86_400, names.member)
+        return (await self.governance.keys.create(LOCAL_OPERATOR, names.organization, draft))[0]
 
     async def run(self, statement: str) -> None:
         async with self.database.transaction() as connection:
@@ -174,3 +183,44 @@ async def test_the_streams_of_who_is_stopped_end(house: House, stopped: str) -> 
     if stopped != "organization":
         assert ends[other.name] == []
     await house.governance.streams.close()
+
+
+async def _keep_answer(database: Database, organization_id: str, key_id: str) -> None:
+    row = {
+        "organization_id": organization_id,
+        "scope": bytes(32),
+        "fingerprint": bytes(32),
+        "token": "t",
+        "key_id": key_id,
+        "request_id": "req_1",
+        "sealed": b"x",
+        **dict.fromkeys(("secret_time", "create_time", "expire_time"), CLOCK_START),
+    }
+    async with database.transaction() as connection:
+        await connection.execute(replays.insert(), row)
+
+
+async def test_an_erasure_reaches_the_usage(house: House) -> None:
+    """Counted before, named anew after; the totals stay, and who asks again counts nothing."""
+    names = await house.governance.organizations.bootstrap()
+    assert names is not None
+    _, organization_id, _, member_id = names.member.split("/")
+    usage = SqlUsageStore(house.database)
+    mine: dict[str, Any] = {"organization_id": organization_id, "member_id": member_id}
+    await usage.insert([entry(1, T0, user="somebody", **mine), entry(2, T0, **mine), entry(3, T0)])
+    erase = house.governance.people.erasure
+    await _keep_answer(house.database, organization_id, (await house.make_another_key(names)).id)
+    counted = await erase.member(LOCAL_OPERATOR, names.member, reason="x", validate_only=True)
+    assert (counted.traces.usage_records, counted.traces.stored_answers) == (2, 1)
+    await erase.member(LOCAL_OPERATOR, names.member, reason="x")
+    found = await usage.sum_up(UsageFilter(organization_id=organization_id), 0, 2 * T0, [Grouping("member_id")], 0)
+    ((values, sums),) = [(one.values, one.sums) for one in found]
+    assert (str(values[0]).startswith("erased_"), sums.requests) == (True, 2)
+    assert (await usage.find("req_1", "", 1))[0].request.user == ""
+    again = await erase.member(LOCAL_OPERATOR, names.member, reason="x")
+    assert (again.traces.usage_records, again.traces.stored_answers) == (0, 0)
+    await house.governance.people.organizations.set_state(
+        LOCAL_OPERATOR, names.organization, OrganizationState.SUSPENDED
+    )
+    whole = await erase.organization(LOCAL_OPERATOR, names.organization, etag='"2"', reason="x", validate_only=True)
+    assert whole.traces.usage_records == 0

@@ -271,10 +271,14 @@ def policy_message(one: Policy) -> pb.Policy:
 
 
 def erasure_message(one: Erased) -> pb.ErasureSummary:
-    """Return what an erasure did, as callers see it; no answers are kept yet that could go."""
+    """Return what an erasure did, as callers see it."""
     left = one.traces
     return pb.ErasureSummary(
-        members=one.members, keys=left.keys, usage_records=left.usage_records, audit_events=left.audit_events
+        members=one.members,
+        keys=left.keys,
+        usage_records=left.usage_records,
+        audit_events=left.audit_events,
+        stored_answers=left.stored_answers,
     )
 
 

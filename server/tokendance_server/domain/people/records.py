@@ -174,11 +174,15 @@ class MemberFilter:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What is left of somebody: keys that are not revoked, records of usage, events with personal data."""
+    """What is left of somebody.
+
+    Keys that are not revoked, records of usage, events with personal data, and answers kept for replay.
+    """
 
     keys: int = 0
     usage_records: int = 0
     audit_events: int = 0
+    stored_answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,8 @@ class Tenant(Protocol):
     async def forget(self, member_id: str = "") -> None:
         """Remove what lies beside the records of a member, or of the organization and everybody in it.
 
-        That is personal data of audit events, preferences, and marks of creations that could be guessed from; of an
-        organization also its policy, and what its keys say of their purpose.
+        That is personal data of audit events, preferences, answers kept for replay, and marks of creations that could
+        be guessed from; of an organization also its policy, and what its keys say of their purpose.
         """
 
 

@@ -12,7 +12,16 @@ from tokendance_server.domain.keys.key import KeyState
 from tokendance_server.domain.keys.request import RequestState
 from tokendance_server.domain.names import child_name, organization_name
 from tokendance_server.domain.people.records import ERASED, Traces
-from tokendance_server.stores.sql.tables import Text, audit_personal, creates, key_requests, keys, policies, preferences
+from tokendance_server.stores.sql.tables import (
+    Text,
+    audit_personal,
+    creates,
+    key_requests,
+    keys,
+    policies,
+    preferences,
+    replays,
+)
 from tokendance_server.stores.sql.usage_tables import usage_records
 
 _NO_FINGERPRINT = bytes(32)
@@ -29,6 +38,7 @@ async def traces(connection: AsyncConnection, organization_id: str, member_id: s
     places = select(audit_personal.c.organization_id, audit_personal.c.sequence).where(
         _named(audit_personal.c.subject, organization_id, member_id)
     )
+    answers = select(func.count()).select_from(replays).where(_answered(organization_id, member_id))
     events = select(func.count()).select_from(places.distinct().subquery())
     return Traces(
         keys=(await connection.execute(select(func.count()).select_from(keys).where(alive))).scalar_one(),
@@ -36,6 +46,7 @@ async def traces(connection: AsyncConnection, organization_id: str, member_id: s
             await connection.execute(select(func.count()).select_from(usage_records).where(used))
         ).scalar_one(),
         audit_events=(await connection.execute(events)).scalar_one(),
+        stored_answers=(await connection.execute(answers)).scalar_one(),
     )
 
 
@@ -55,6 +66,7 @@ async def forget(connection: AsyncConnection, organization_id: str, member_id: s
     subjects = _named(audit_personal.c.subject, organization_id, member_id)
     await connection.execute(delete(audit_personal).where(subjects))
     await connection.execute(delete(preferences).where(_named(preferences.c.name, organization_id, member_id)))
+    await connection.execute(delete(replays).where(_answered(organization_id, member_id)))
     # The fingerprint of a draft tells its address to whoever guesses it; without it, a repeat is a conflict.
     made = and_(creates.c.organization_id == organization_id, creates.c.made_id == member_id)
     if not member_id:
@@ -65,6 +77,12 @@ async def forget(connection: AsyncConnection, organization_id: str, member_id: s
             update(keys).where(keys.c.organization_id == organization_id).values(purpose="Erased", labels={})
         )
     await connection.execute(update(creates).where(made).values(fingerprint=_NO_FINGERPRINT))
+
+
+def _answered(organization_id: str, member_id: str) -> ColumnElement[bool]:
+    """Choose the kept answers of calls with the keys of a member, or of the organization."""
+    own = select(keys.c.id).where(_of(keys, "owner_id", organization_id, member_id))
+    return and_(replays.c.organization_id == organization_id, replays.c.key_id.in_(own))
 
 
 def _of(table: Table, column: str, organization_id: str, member_id: str) -> ColumnElement[bool]:
