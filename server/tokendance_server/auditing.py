@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from tokendance.ids import new_id
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.audit.asides import Asides, Fate
-from tokendance_server.domain.audit.heads import KEY_FILE, HeadSigner, new_signing_key
+from tokendance_server.domain.audit.heads import KEY_FILE, HeadSigner, HeadVerifier, new_signing_key
 from tokendance_server.domain.audit.stream import Sink, TrailStream
 from tokendance_server.domain.clock import Clock
 from tokendance_server.references import resolve_bytes
@@ -55,6 +55,11 @@ def open_signer(config: ServerConfig, *, make: bool = True) -> HeadSigner:
         return HeadSigner(read_private(file, new_signing_key))
     except ValueError as exc:
         raise StartupError(f"The signing key of the audit trail, {reference or file}, cannot be used: {exc}.") from exc
+
+
+def open_verifier(config: ServerConfig) -> HeadVerifier:
+    """Return what checks signatures under the key of a node. Raises as `open_signer`."""
+    return HeadVerifier(open_signer(config).public_pem)
 
 
 def _sink(config: ServerConfig) -> Sink | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokendance_server.config import ServerConfig
+from tokendance_server.domain.audit.heads import HeadVerifier
 from tokendance_server.domain.audit.trail import Trail
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
@@ -46,8 +47,10 @@ class Governance:
     uses: LastUses
 
 
-def build_governance(config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock) -> Governance:
-    """Wire what governs keys on a database."""
+def build_governance(
+    config: ServerConfig, database: Database, peppers: PepperRing, clock: Clock, signing_key: HeadVerifier | None = None
+) -> Governance:
+    """Wire what governs keys on a database. Signatures under `signing_key` are checked where the trail is."""
     store = SqlKeyStore(database)
     organizations = Organizations(SqlOrganizationStore(database), clock)
     watcher = Watcher(SqlChangeFeed(database), clock, _tell_sight, stale_after_s=config.changes_stale_after_s)
@@ -71,7 +74,7 @@ def build_governance(config: ServerConfig, database: Database, peppers: PepperRi
     keys = Keys(store, organizations, peppers, clock, verifier.forget, policy=people_store.policy)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
     people = build_people(people_store, peppers, clock, verifier, SqlUsageStore(database))
-    trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")))
+    trail = Trail(SqlAuditStore(database), clock, PageTokens(peppers.derive("page tokens")), signing_key)
     requests = KeyRequests(SqlKeyRequestStore(database), peppers, clock, changed=verifier.forget)
     return Governance(organizations, keys, life, verifier, streams, watcher, people, trail, requests, uses)
 

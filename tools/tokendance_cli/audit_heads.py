@@ -62,7 +62,7 @@ def read_keys(paths: Sequence[Path]) -> list[HeadVerifier]:
 
 def check_chain(ask: Ask, chain: str, heads: Sequence[SignedHead], keys: Sequence[HeadVerifier]) -> ChainVerdict:
     """Check a chain whole, and that it has each head; the first thing that is wrong is what is told."""
-    signatures = "checked" if keys else "not checked: no key was given"
+    signatures = "checked" if keys else "by the node alone: no key was given"
     for one in heads if keys else ():
         if not any(key.signed(one) for key in keys):
             return ChainVerdict(chain, _unsigned(one), len(heads), "BAD")

@@ -15,6 +15,7 @@ from tokendance.gateway.v1 import audit_service_pb2 as pb
 from tokendance.gateway.v1 import audit_service_pb2_grpc as pb_grpc
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.audit.events import AuditEvent, ChainHead
+from tokendance_server.domain.audit.heads import SignedHead
 from tokendance_server.domain.audit.store import EventFilter
 from tokendance_server.domain.audit.trail import EventQuery, Trail
 from tokendance_server.domain.audit.verify import ChainBreak
@@ -46,6 +47,7 @@ class AuditService(pb_grpc.AuditServiceServicer):
             first=request.first_sequence,
             last=request.last_sequence,
             expected=ChainHead(kept.sequence, kept.digest) if request.HasField("expected_head") else None,
+            signed=_signed(kept) if kept.signature else None,
         )
         return pb.VerifyAuditChainResponse(
             valid=report.broken is None,
@@ -107,6 +109,12 @@ def _filter(wanted: pb.AuditFilter) -> EventFilter:
         end_time=_instant(wanted.end_time, "filter.end_time") if wanted.HasField("end_time") else None,
         outcome=wanted.outcome,
     )
+
+
+def _signed(kept: pb.AuditChainHead) -> SignedHead:
+    """Return a kept head as signed; which chain it is of is for the trail to say."""
+    time = _instant(kept.time, "expected_head.time")
+    return SignedHead("", ChainHead(kept.sequence, kept.digest), time, kept.signature, kept.signing_key_id)
 
 
 def _break(broken: ChainBreak) -> pb.AuditChainBreak:

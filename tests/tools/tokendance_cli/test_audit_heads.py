@@ -84,7 +84,7 @@ def test_a_chain_that_has_every_head_is_whole() -> None:
     gateway.record(3)
     verdict = check_chain(gateway.verify, CHAIN, heads, [])
     assert (verdict.found.valid, verdict.found.checked_count, verdict.heads) == (True, 11, 3)
-    assert verdict.signatures.startswith("not checked")
+    assert verdict.signatures.startswith("by the node")
 
 
 @pytest.mark.parametrize("left", [0, 1, 4, 7])

@@ -10,8 +10,9 @@ from datetime import datetime
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance_server.domain.audit.events import PLATFORM, AuditEvent, ChainHead, EventDraft, Origin, event
+from tokendance_server.domain.audit.heads import HeadVerifier, SignedHead
 from tokendance_server.domain.audit.store import AuditStore, EventCursor, EventFilter
-from tokendance_server.domain.audit.verify import ChainReport, verify_chain
+from tokendance_server.domain.audit.verify import ChainReport, bad_signature, verify_chain
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.names import ANY_ORGANIZATION, organization_name, organization_of
 from tokendance_server.domain.page_tokens import PageTokens
@@ -50,10 +51,13 @@ class Trail:
     Every method raises not_found for what is outside the caller's scope, and invalid_request.
     """
 
-    def __init__(self, store: AuditStore, clock: Clock, tokens: PageTokens) -> None:
+    def __init__(
+        self, store: AuditStore, clock: Clock, tokens: PageTokens, signing_key: HeadVerifier | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
+        self._signing_key = signing_key
 
     async def list(self, caller: Principal, query: EventQuery) -> tuple[list[AuditEvent], str]:
         """Return a page of events, newest first, and the token of the next page: empty where this was the last."""
@@ -69,11 +73,24 @@ class Trail:
         return found[:size], self._tokens.seal(place, binding)
 
     async def verify(
-        self, caller: Principal, parent: str, *, first: int, last: int, expected: ChainHead | None
+        self,
+        caller: Principal,
+        parent: str,
+        *,
+        first: int,
+        last: int,
+        expected: ChainHead | None,
+        signed: SignedHead | None = None,
     ) -> ChainReport:
-        """Check a chain from a place (0: the first) to a place (0: the last), and that it has a kept head."""
+        """Check a chain from a place (0: the first) to a place (0: the last), and that it has a kept head.
+
+        Where `signed` has that head's signature and names this node's key, it must be good, whatever chain it names.
+        """
         chain = self._chain(caller, parent)
-        return await verify_chain(self._store, chain, first=first or 1, last=last, expected=expected)
+        report = await verify_chain(self._store, chain, first=first or 1, last=last, expected=expected)
+        if report.broken is None and signed is not None and self._is_forged(replace(signed, organization_id=chain)):
+            return replace(report, broken=bad_signature(signed.head.sequence))
+        return report
 
     async def export(
         self, caller: Principal, parent: str, filter: EventFilter, after: int, *, origin: Origin
@@ -104,6 +121,10 @@ class Trail:
             resource=organization_name(chain) if chain else PLATFORM_PARENT,
             after={**asked, "after_sequence": after},
         )
+
+    def _is_forged(self, signed: SignedHead) -> bool:
+        key = self._signing_key
+        return key is not None and signed.signing_key_id == key.key_id and not key.signed(signed)
 
     def _chain(self, caller: Principal, parent: str) -> str:
         chain = PLATFORM if parent == PLATFORM_PARENT else organization_of(parent, "parent")

@@ -44,6 +44,12 @@ async def verify_chain(
     return ChainReport(checked, broken, head)
 
 
+def bad_signature(sequence: int) -> ChainBreak:
+    """Return what is wrong where a kept head has a signature that is not the gateway's."""
+    sentence = f"The signature of the kept head at {sequence} is not the gateway's."
+    return ChainBreak(sequence, pb.AUDIT_CHAIN_DEFECT_BAD_SIGNATURE, None, sentence)
+
+
 class _Check:
     def __init__(self, store: AuditStore, organization_id: str) -> None:
         self._store = store

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import access_pb2
+from tokendance.gateway.v1 import audit_service_pb2 as pb
 from tokendance.ids import new_id
 from tokendance_server.domain.audit.events import PLATFORM, Origin, event
+from tokendance_server.domain.audit.heads import HeadSigner, HeadVerifier, new_signing_key
 from tokendance_server.domain.audit.store import EventFilter
 from tokendance_server.domain.audit.trail import EventQuery, Trail
 from tokendance_server.domain.clock import ManualClock
@@ -102,3 +105,24 @@ async def test_an_export_tells_of_itself_and_ends_there(trail: Trail) -> None:
     assert (head.sequence, head.digest, parts[-1].total) == (4, told.digest, 3)
     report = await trail.verify(AUDITOR, organization_name(MINE), first=0, last=0, expected=head)
     assert report.broken is None
+
+
+async def test_a_kept_head_under_the_nodes_key_must_be_signed_by_it() -> None:
+    """Of the chain that is asked for; a head of a key that this node does not know is held against the chain alone."""
+    store, signer = MemoryAuditStore(), HeadSigner(new_signing_key())
+    trail = Trail(store, ManualClock(START), PageTokens(bytes(range(32))), HeadVerifier(signer.public_pem))
+    for chain in (MINE, PLATFORM):
+        await store.record(event(OPERATOR, Origin(), organization_id=chain, time=START, action="a.b", resource="r"))
+    head = await store.head(MINE)
+    good = signer.sign(MINE, head, START)
+    unknown = HeadSigner(new_signing_key()).sign(MINE, head, START)
+    for signed, defect in (
+        (good, 0),
+        (unknown, 0),
+        (replace(good, signature=bytes(64)), pb.AUDIT_CHAIN_DEFECT_BAD_SIGNATURE),
+        (replace(good, signature=b"x"), pb.AUDIT_CHAIN_DEFECT_BAD_SIGNATURE),
+        (replace(unknown, signing_key_id=signer.key_id), pb.AUDIT_CHAIN_DEFECT_BAD_SIGNATURE),
+        (signer.sign(PLATFORM, head, START), pb.AUDIT_CHAIN_DEFECT_BAD_SIGNATURE),
+    ):
+        report = await trail.verify(ADMIN, organization_name(MINE), first=0, last=0, expected=head, signed=signed)
+        assert (report.broken.defect if report.broken else 0) == defect
