@@ -50,7 +50,8 @@ class Answer:
     """A whole answer of a dialect, as a document and as an event stream, so that a fault may mix them up.
 
     `stream` tells which of the two was asked for; each is rendered when first needed. `plan` is None for
-    answers without a model (errors, lists). An Answer never changes and may be sent many times.
+    answers without a model (errors, lists); `tokens` are those of the prompt and of the answer, where they are counted.
+    An Answer never changes and may be sent many times.
     """
 
     plan: Plan | None
@@ -59,6 +60,7 @@ class Answer:
     render_events: Callable[[], tuple[bytes, ...]]
     error_body: ErrorBody
     status: int = 200
+    tokens: tuple[int, int] | None = None
 
     @cached_property
     def body(self) -> bytes:

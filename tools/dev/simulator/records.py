@@ -12,7 +12,7 @@ class Record:
 
     `time` is in seconds since the epoch; `body` is cut at the simulator's limit, `body_bytes` is its whole
     length; `bytes_sent` counts what was handed to the socket; `model` is empty for a body without one; `status`
-    is 0 if no status line was sent in one piece.
+    is 0 if no status line was sent in one piece; `tokens` are those of the prompt and of the whole answer.
     """
 
     method: str
@@ -23,6 +23,7 @@ class Record:
     time: float
     connection: int
     model: str = ""
+    tokens: tuple[int, int] | None = None
     status: int = 0
     bytes_sent: int = 0
     ended: bool = False
@@ -55,6 +56,7 @@ class Record:
             "time": self.time,
             "connection": self.connection,
             "model": self.model,
+            "tokens": self.tokens,
             "status": self.status,
             "bytes_sent": self.bytes_sent,
             "ended": self.ended,

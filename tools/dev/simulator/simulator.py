@@ -156,6 +156,7 @@ class Simulator:
                 self._answers[key] = answer
         if answer.plan is not None:
             record.model = answer.plan.model
+        record.tokens = answer.tokens
         return answer
 
     def script(self, answer: Answer, record: Record) -> Script:

@@ -25,6 +25,7 @@ def chat_answer(ask: Ask) -> Answer:
         lambda: document_of(ask.plan, _document(ask, reply), usage),
         lambda: events_of(ask.plan, _chunks(ask, reply), usage, ask.include_usage),
         error_body,
+        tokens=(usage["prompt_tokens"], usage["completion_tokens"]),
     )
 
 
