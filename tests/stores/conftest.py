@@ -38,7 +38,7 @@ from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.stores.sql.tables import schema_info
-from tokendance_server.stores.sql.usage_tables import metadata
+from tokendance_server.stores.sql.webhook_tables import metadata
 
 
 @dataclass(frozen=True, slots=True)
