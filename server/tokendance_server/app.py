@@ -28,6 +28,7 @@ from tokendance_server.domain.changes import Watcher
 from tokendance_server.domain.clock import SystemClock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.keys.failures import FailedSignIns
 from tokendance_server.domain.keys.key import KeyDraft, KeyQuota
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.running import RunningStreams
@@ -49,6 +50,7 @@ from tokendance_server.replay import build_replays
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
 from tokendance_server.services.credentials import LOCAL_OPERATOR
+from tokendance_server.services.doorkeeper import Doorkeeper
 from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.loop_lag import LoopLag
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
@@ -324,6 +326,7 @@ async def open_server(
             sign_in=identity.sign_in,
             streams=governance.streams,
             asides=asides,
+            doorkeeper=Doorkeeper(usage.turned_away, FailedSignIns(config.limits.failed_sign_ins_per_minute, clock)),
         )
         # Before the first key is made: certificates that cannot be used must not lose it.
         listeners = build_listeners(config, directory, handlers, chain, clock)

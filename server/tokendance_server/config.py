@@ -71,7 +71,7 @@ class Limits(Settings):
     """How much one call may be, and how much may run at once. Sizes in bytes.
 
     `in_flight` is how many calls may run at once. While the event loop is more than `loop_lag_s` seconds late, model
-    calls are refused.
+    calls are refused. From one address outside, `failed_sign_ins_per_minute` may fail before the next waits; 0: any.
     """
 
     grpc_message_bytes: int = Field(default=40 * MiB, ge=64 * 1024)
@@ -81,6 +81,7 @@ class Limits(Settings):
     upstream_event_bytes: int = Field(default=8 * MiB, ge=4 * 1024)
     in_flight: int = Field(default=4000, ge=1)
     loop_lag_s: float = Field(default=0.25, ge=0.05, le=60)
+    failed_sign_ins_per_minute: int = Field(default=60, ge=0, le=100_000)
 
 
 class Deadlines(Settings):

@@ -23,6 +23,7 @@ from tokendance_server.registration import FILES
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
+from tokendance_server.services.doorkeeper import Doorkeeper
 from tokendance_server.services.facade_peers import FacadePeers
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.records import Recorder
@@ -46,6 +47,7 @@ def make_chains(
     sign_in: SignIn,
     streams: RunningStreams,
     asides: Asides,
+    doorkeeper: Doorkeeper,
 ) -> MakeChain:
     """Return what makes the chain of one listener; what they share is made once."""
     rules = read_rules(FILES)
@@ -72,6 +74,7 @@ def make_chains(
             services=peers if isinstance(peers, ServicePeers) else None,
             streams=streams,
             witness=witness,
+            doorkeeper=doorkeeper,
         )
 
     return chain

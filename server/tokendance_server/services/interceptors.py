@@ -28,11 +28,12 @@ from tokendance_server.domain.identity.roles import PEOPLE
 from tokendance_server.domain.keys.networks import check_network
 from tokendance_server.domain.keys.running import is_followed
 from tokendance_server.domain.principals import Principal
-from tokendance_server.services.access import ANYONE, API_KEY, Rule, api_key_not_accepted, check
+from tokendance_server.services.access import ANYONE, API_KEY, NOBODY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, Streams, bearer_of, principal_without_credential
 from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, ReaderWatch, RpcTask, deadline_exceeded
+from tokendance_server.services.doorkeeper import NOBODY_COUNTS, Doorkeeper
 from tokendance_server.services.facade_peers import FacadePeers, not_a_facade
 from tokendance_server.services.local_context import LocalContext
 from tokendance_server.services.records import Recorder
@@ -103,6 +104,7 @@ class Chain(grpc.aio.ServerInterceptor):
         streams: Streams | None = None,
         metadata_bytes: int = 32 * 1024,
         witness: Witness = NOBODY_LOOKS,
+        doorkeeper: Doorkeeper = NOBODY_COUNTS,
     ) -> None:
         self._trust = trust
         self._peers = peers
@@ -117,6 +119,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._sign_in = sign_in
         self._metadata_bytes = metadata_bytes
         self._witness = witness
+        self._doorkeeper = doorkeeper
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -319,11 +322,16 @@ class Chain(grpc.aio.ServerInterceptor):
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
         self._check_metadata(call)
-        call.principal = await self._authenticate(rule, call)
-        # The facade's own calls may carry its caller's key, so it is recognised by the channel, not by a credential.
-        if not _is_facades_own(rule, call):
-            check(rule, call.principal)
-            check_network(call.principal, call.address)
+        try:
+            call.principal = await self._authenticate(rule, call)
+            # The facade's own calls may carry its caller's key: it is recognised by the channel, not by a credential.
+            if not _is_facades_own(rule, call):
+                check(rule, call.principal)
+                check_network(call.principal, call.address)
+        except GatewayError as error:
+            if call.principal is None or call.principal is NOBODY:
+                self._doorkeeper.refused(call, error)
+            raise
         if request is None:
             raise _unreadable()
         if request is _HEAVY:
@@ -352,6 +360,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if secret is None:
             return self._service(rule, call) or principal_without_credential(call, rule.allow)
         if not secret.startswith(API_KEY_PREFIX):
+            self._doorkeeper.admit(call)
             person = await self._sign_in.identify(rule, call, secret)
             self._witness.signed_in(call, secret, person)
             return person
@@ -359,6 +368,8 @@ class Chain(grpc.aio.ServerInterceptor):
             raise api_key_not_accepted()
         principal = self._keys.verify_cached(secret)
         if principal is None:
+            # A key that is at hand costs nothing, so it works also where somebody else at its address guesses.
+            self._doorkeeper.admit(call)
             principal = await self._keys.verify(secret)
         return principal
 
