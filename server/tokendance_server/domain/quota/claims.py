@@ -32,7 +32,8 @@ def row_of(subject: str, rule: LimitRule) -> Row:
     return Row(f"{subject}|{rule.metric}|{rule.window}|{rule.model}|{int(rule.soft)}", subject, rule)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would cost more than all else that is done with it.
+@dataclass(slots=True)
 class Claim:
     """What a call wants to hold: one request, its prompt, and so many tokens of an answer.
 
