@@ -18,6 +18,7 @@ from tokendance_server.domain.usage.estimates import Estimates
 from tokendance_server.domain.usage.ledger import Ledger
 from tokendance_server.domain.usage.queries import UsageQueries
 from tokendance_server.domain.usage.reading import UsageReader
+from tokendance_server.domain.usage.refusals import TurnedAway
 from tokendance_server.domain.usage.spent import UsageSpent
 from tokendance_server.domain.usage.store import DAY_US
 from tokendance_server.startup import StartupError
@@ -40,6 +41,7 @@ class UsageParts:
     journal: FileJournal
     estimates: Estimates
     reader: UsageReader
+    turned_away: TurnedAway
     queries: UsageQueries
 
     def start(self) -> None:
@@ -92,6 +94,7 @@ def open_usage(
         keep_hours_us=config.keep_hours_days * DAY_US,
     )
     queries = UsageQueries(store, drain, PageTokens(peppers.derive("page tokens of usage")), clock)
+    turned_away = TurnedAway(node_id, clock)
     return UsageParts(
         ledger=ledger,
         store=store,
@@ -99,7 +102,8 @@ def open_usage(
         spent=UsageSpent(drain, store),
         journal=journal,
         estimates=Estimates(),
-        reader=UsageReader(store, drain),
+        reader=UsageReader(store, drain, turned_away),
+        turned_away=turned_away,
         queries=queries,
     )
 

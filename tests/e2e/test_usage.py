@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -90,3 +91,32 @@ def test_a_record_tells_how_the_call_went(upstream: Upstream, tmp_path: Path) ->
         held = record(node, secret, request_id)
         assert held.attempts[0].upstream_request_id == ""
         assert not operators_record(node, chat(node, secret)).attempts[0].HasField("connect_latency")
+
+
+def refused(node: Node, secret: str) -> tuple[str, urllib.error.HTTPError]:
+    """Ask with a credential that is no good; return the code of the error and the answer."""
+    with pytest.raises(urllib.error.HTTPError) as seen:
+        chat(node, secret)
+    with seen.value as answer:
+        return str(json.load(answer)["error"]["code"]), answer
+
+
+def test_who_was_turned_away_is_found_by_the_operator_only(upstream: Upstream, tmp_path: Path) -> None:
+    """And who tries too often from outside waits; the listener of the trust zone lets nobody wait."""
+    settings = {"SERVER__LIMITS__FAILED_SIGN_INS_PER_MINUTE": "3"}
+    with running("one", tmp_path, upstream.base_url, ["sim"], settings=settings) as node:
+        _, secret = create_key(node.data_dir, "Asks")
+        code, answer = refused(node, "tdk_mistyped")
+        assert (answer.code, code) == (401, "invalid_api_key")
+        request_id = str(answer.headers["x-request-id"])
+        seen = operators_record(node, request_id)
+        assert (seen.record.request_id, seen.record.http_status, seen.record.name) == (request_id, 401, "")
+        assert seen.credential_kind == usage_pb2.CREDENTIAL_KIND_API_KEY
+        assert (seen.address, seen.route) == ("127.0.0.1", "POST /v1/chat/completions")
+        codes = [refused(node, "tdk_mistyped")[0] for _ in range(3)]
+        assert codes == ["invalid_api_key", "invalid_api_key", "rate_limit_exceeded"]
+        _, limited = refused(node, "tdk_mistyped")
+        assert (limited.code, 0 < int(limited.headers["retry-after"]) <= 20) == (429, True)
+        with pytest.raises(grpc.RpcError) as hidden:
+            record(node, secret, request_id)
+        assert hidden.value.code() is grpc.StatusCode.NOT_FOUND

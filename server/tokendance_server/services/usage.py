@@ -59,7 +59,8 @@ def record_message(entry: FinishedEntry) -> usage_pb2.UsageRecord:
     request = entry.request
     organization_id = request.organization_id
     record = usage_pb2.UsageRecord(
-        name=f"{organization_name(organization_id)}/requests/{entry.id}",
+        # Who was turned away before anybody knew it is nobody's, and has no name.
+        name=f"{organization_name(organization_id)}/requests/{entry.id}" if organization_id else "",
         request_id=request.request_id,
         start_time=_time(request.start_us),
         end_time=_time(entry.end_us),

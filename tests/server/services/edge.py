@@ -20,6 +20,7 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import read_rules
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Call, Trust, call_of
+from tokendance_server.services.doorkeeper import NOBODY_COUNTS, Doorkeeper
 from tokendance_server.services.facade_peers import FacadePeers
 from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.local_channel import LocalChannel, MethodTable
@@ -300,6 +301,8 @@ async def open_edge(
     stream_s: float = 20.0,
     register: Iterable[Callable[[Any], None]] = (),
     checking: bool = True,
+    doorkeeper: Doorkeeper = NOBODY_COUNTS,
+    receive_s: float = 60.0,
 ) -> AsyncIterator[Edge]:
     """Stand up a servicer behind a chain, reached in process (`local`) or over a loopback socket (`grpc`).
 
@@ -312,10 +315,11 @@ async def open_edge(
         rules=read_rules([completions_service_pb2.DESCRIPTOR, *_files_of(register)]),
         keys=keys,
         admission=admission,
-        deadlines=DeadlinePolicy(unary_s=unary_s, stream_s=stream_s, admin_s=20.0, margin_s=MARGIN_S),
+        deadlines=DeadlinePolicy(unary_s, stream_s, admin_s=20.0, margin_s=MARGIN_S, receive_s=receive_s),
         recorder=Recorder(metrics, known_model=lambda name: name in ("echo", "count")),
         validator=VALIDATOR,
         peers=peers,
+        doorkeeper=doorkeeper,
     )
 
     def add_all(server: Any) -> None:

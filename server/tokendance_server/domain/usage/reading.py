@@ -9,6 +9,7 @@ from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.scopes import in_scope, is_platform_admin, member_id, reads_all
 from tokendance_server.domain.usage.drain import Drain
 from tokendance_server.domain.usage.entries import FinishedEntry
+from tokendance_server.domain.usage.refusals import TurnedAway
 from tokendance_server.domain.usage.store import UsageStore
 
 _MOST_OF_ONE_ID = 20
@@ -17,14 +18,16 @@ _MOST_OF_ONE_ID = 20
 class UsageReader:
     """Reads requests. What this node has not written down yet is written first, so that it is found."""
 
-    def __init__(self, store: UsageStore, drain: Drain) -> None:
+    def __init__(self, store: UsageStore, drain: Drain, turned_away: TurnedAway) -> None:
         self._store = store
         self._drain = drain
+        self._turned_away = turned_away
 
     async def request(self, caller: Principal, name: str) -> FinishedEntry:
         """Return the newest request of an id within the caller's scope, by its name or the id alone.
 
         An API key reads its own requests, a member those of its keys, and who reads all of an organization each of it.
+        A platform administrator finds, by the id alone, also what this node turned away lately, whoever it was.
         Raises not_found.
         """
         named = tenant_of(name)
@@ -37,6 +40,10 @@ class UsageReader:
         for entry in await self._store.find(wanted, organization_id, _MOST_OF_ONE_ID):
             if _may_read(caller, entry):
                 return entry
+        if is_platform_admin(caller) and not organization_id:
+            refused = self._turned_away.find(wanted)
+            if refused is not None:
+                return refused
         raise _no_such_request()
 
 
