@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from tokendance_server.auditing import open_asides, open_stream
+from tokendance_server.auditing import open_asides, open_stream, open_verifier
 from tokendance_server.catalogue import (
     NodeUpstreams,
     check_buildable,
@@ -235,7 +235,7 @@ async def open_server(
         peppers, ring = PepperRing.of(*directory.secrets.peppers), KeyRing(directory.secrets.ring)
         storage = await open_storage(config, directory, peppers, ring, clock)
         undo.push_async_callback(storage.close)
-        governance = build_governance(config, storage.database, peppers, clock)
+        governance = build_governance(config, storage.database, peppers, clock, open_verifier(config))
         egress = config.egress.policy(loopback_only=loopback_only)
         configured, layer = read_settings(providers, models, secrets_dir(directory.path), egress, clock.now())
         _tell_egress(egress, configured)
