@@ -37,13 +37,14 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
 
     `started` is of time.perf_counter (an event loop's own clock may count in milliseconds only); `deadline` is in the
     event loop's seconds. `address` is the caller's IP address, as the facade asserts it or the connection shows it, and
-    empty where it is not known. `model`, `upstream_s` (seconds spent waiting for upstreams)
-    and `key_id` are set on the way, for the log line and the metrics.
+    empty where it is not known. `asked` is the message, once it was read. `model`, `upstream_s` (seconds spent waiting
+    for upstreams) and `key_id` are set on the way, for the log line and the metrics.
     """
 
     __slots__ = (
         "_inner",
         "address",
+        "asked",
         "caller",
         "deadline",
         "method",
@@ -61,6 +62,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self.method = method
         self.trust = trust
         self.started = started
+        self.asked: Any = None
         self.deadline = 0.0
         self.request_id = ""
         self.surface: errors_pb2.Surface.ValueType = errors_pb2.SURFACE_GRPC
