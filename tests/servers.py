@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import itertools
 import os
@@ -15,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psutil
+import redis
 
 START_S = 30
 STOP_S = 20
@@ -160,6 +162,75 @@ def running_redis() -> Iterator[str]:
 
         with _running([_redis_program(), *options], folder, signal.SIGTERM, lambda: _answers(ping)):
             yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def running_redis_cluster() -> Iterator[list[str]]:
+    """Start a cluster of three servers and one replica of each, and give their URLs, those of the three first."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_private_folder("cluster", None))
+        places = [stack.enter_context(socket.socket()) for _ in range(12)]
+        for place in places:
+            place.bind(("127.0.0.1", 0))
+        numbers = [place.getsockname()[1] for place in places]
+        for place in places:
+            place.close()
+        ports, buses = numbers[:6], numbers[6:]
+        for port, bus in zip(ports, buses, strict=True):
+            own = folder / str(port)
+            own.mkdir()
+            options = [
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                str(own),
+            ]
+            options += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000"]
+            ping = functools.partial(_redis, port, "PING")
+            command: list[str | Path] = [_redis_program(), *options]
+            stack.enter_context(_running(command, own, signal.SIGTERM, functools.partial(_answers, ping)))
+        _join(ports, buses)
+        yield [f"redis://127.0.0.1:{port}/0" for port in ports]
+
+
+def _join(ports: Sequence[int], buses: Sequence[int]) -> None:
+    """Let six servers that know nothing of each other be a cluster."""
+    names = [_redis(port, "CLUSTER", "MYID") for port in ports]
+    for place, port in enumerate(ports[:3]):
+        first, last = 16384 * place // 3, 16384 * (place + 1) // 3 - 1
+        _redis(port, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        _redis(port, "CLUSTER", "SET-CONFIG-EPOCH", str(place + 1))
+    for port, bus in zip(ports[1:], buses[1:], strict=True):
+        _redis(ports[0], "CLUSTER", "MEET", "127.0.0.1", str(port), str(bus))
+    until = time.monotonic() + START_S
+    joined = 0
+    while joined < 3 or any("cluster_state:ok" not in _redis(port, "CLUSTER", "INFO") for port in ports):
+        assert time.monotonic() < until, "the servers do not become a cluster"
+        if joined < 3:
+            try:
+                _redis(ports[3 + joined], "CLUSTER", "REPLICATE", names[joined])
+                joined += 1
+                continue
+            except redis.ResponseError:
+                # It has not heard of that one yet.
+                pass
+        time.sleep(0.05)
+
+
+def _redis(port: int, *words: str) -> str:
+    with redis.Redis(port=port, socket_timeout=2, decode_responses=True) as client:
+        # Its own reading of answers would turn them into objects.
+        connection = client.connection_pool.get_connection()
+        connection.send_command(*words)
+        answer = str(connection.read_response())
+        client.connection_pool.release(connection)
+    return answer
 
 
 def _installed_postgres() -> Path | None:
