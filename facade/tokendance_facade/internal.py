@@ -19,6 +19,7 @@ from tokendance_facade.config import FacadeConfig
 from tokendance_facade.credentials import refuse_keys
 from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of
 from tokendance_facade.exchange import Exchange
+from tokendance_facade.hosts import check_host
 from tokendance_facade.listener import Listener
 from tokendance_facade.routes import Handler, Route, RouteTable
 
@@ -78,6 +79,7 @@ class InternalSite:
         exchange = Exchange(request, new_id("req"))
         exchange.surface = _SURFACE
         try:
+            check_host(request.headers)
             refuse_keys(request.headers, exchange.query)
             if self._admin is not None and exchange.path.startswith(PREFIX):
                 return await self._admin(exchange)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
-from functools import lru_cache
 
 import structlog
 from aiohttp.web import BaseRequest
@@ -17,11 +15,11 @@ from tokendance_facade.answers import Answer, Header, Reply, Sent
 from tokendance_facade.cors import CorsRules
 from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of, stopping
 from tokendance_facade.exchange import Exchange
+from tokendance_facade.hosts import check_host
 from tokendance_facade.refusals import Refusals
 from tokendance_facade.routes import RouteTable
 
 _log = structlog.get_logger("tokendance_facade")
-_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,64}\])(?::\d{0,5})?")
 
 
 class PublicSite:
@@ -88,12 +86,7 @@ class PublicSite:
                 f"The headers are larger than {self._max_header_bytes} bytes; send fewer or shorter ones.",
                 origin="caller",
             )
-        # HTTP/1.0 knows no Host header; the parser refuses HTTP/1.1 without one.
-        host = request.headers.get("Host")
-        if host is not None and not _is_host(host):
-            raise GatewayError(
-                errors_pb2.ERROR_REASON_INVALID_REQUEST, "The Host header is not a host name.", origin="caller"
-            )
+        check_host(request.headers)
 
     def _fail(self, exchange: Exchange, error: GatewayError) -> Answer:
         status = shape_of(error.reason, exchange.surface).status
@@ -106,8 +99,3 @@ class PublicSite:
         # What is left of a body is not worth reading: the connection ends behind the answer.
         unread = not exchange.request.content.is_eof()
         return exchange.answer(status, body, headers=tuple(headers), close=unread)
-
-
-@lru_cache(maxsize=1024)
-def _is_host(value: str) -> bool:
-    return _HOST.fullmatch(value) is not None

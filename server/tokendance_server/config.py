@@ -87,7 +87,8 @@ class Limits(Settings):
 class Deadlines(Settings):
     """How long one call may take where the caller says nothing, and at most. In seconds.
 
-    A caller over gRPC that takes nothing of an answer for `write_stall_s` is given up.
+    A caller over gRPC that takes nothing of an answer for `write_stall_s` is given up, and so is one whose message is
+    not whole after `receive_s`.
     """
 
     unary_s: Seconds = 600
@@ -95,6 +96,7 @@ class Deadlines(Settings):
     admin_s: Seconds = 30
     margin_s: float = Field(default=0.25, ge=0, le=5)
     write_stall_s: Seconds = 60
+    receive_s: Seconds = 60
 
 
 class EgressSettings(Settings):

@@ -56,7 +56,9 @@ def make_chains(
     validator = protovalidate.Validator()
     witness = Witness(asides, rules)
     limits = config.deadlines
-    deadlines = DeadlinePolicy(limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s)
+    deadlines = DeadlinePolicy(
+        limits.unary_s, limits.stream_s, limits.admin_s, limits.margin_s, limits.write_stall_s, limits.receive_s
+    )
 
     @functools.cache
     def chain(trust: Trust, peers: FacadePeers | ServicePeers | None) -> Chain:

@@ -17,9 +17,9 @@ POST = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n{AUTHORIZATION}"
 BODY = '{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 
 
-async def talk(rig: Rig, data: str | bytes, *, timeout_s: float = 3) -> bytes:
-    """Send bytes, and return all that comes until the connection ends or nothing more does."""
-    host, _, port = rig.facade.http_url.removeprefix("http://").rpartition(":")
+async def talk(rig: Rig, data: str | bytes, url: str = "", *, timeout_s: float = 3) -> bytes:
+    """Send bytes to the public listener or to `url`, and return all that comes until nothing more does."""
+    host, _, port = (url or rig.facade.http_url).removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(data.encode() if isinstance(data, str) else data)
     try:
@@ -59,12 +59,15 @@ async def test_malformed_http_is_answered_in_our_form(rig: Rig, name: str) -> No
     assert not rig.upstream.requests
 
 
-@pytest.mark.parametrize("host", ["", "a/#@b", "a b", "a@b", "<script>"])
+@pytest.mark.parametrize("host", ["", "a/#@b", "a b", "a@b", "<script>", "a:99999", "a:b"])
 async def test_a_host_that_is_none_is_refused(rig: Rig, host: str) -> None:
     """Nobody may take another decision than the router by looking at such a Host."""
     answer = await talk(rig, f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{AUTHORIZATION}\r\n")
     assert split(answer)[0] == 400
     assert not rig.upstream.requests
+    for path in ("/livez", "/metrics", "/admin/v1/organizations"):
+        asked = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        assert split(await talk(rig, asked, rig.facade.internal_url))[0] == 400
 
 
 async def test_headers_beyond_the_limit_are_refused(rig: Rig) -> None:

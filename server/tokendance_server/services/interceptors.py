@@ -30,6 +30,7 @@ from tokendance_server.domain.keys.running import is_followed
 from tokendance_server.domain.principals import Principal
 from tokendance_server.services.access import ANYONE, API_KEY, NOBODY, Rule, api_key_not_accepted, check
 from tokendance_server.services.admission import Admission, Gate, Priority
+from tokendance_server.services.arrival import arrived, forgiving, readable
 from tokendance_server.services.call import Call, Trust, address_of
 from tokendance_server.services.credentials import KeyVerifier, Streams, bearer_of, principal_without_credential
 from tokendance_server.services.deadlines import ClosedOnce, DeadlineScope, ReaderWatch, RpcTask, deadline_exceeded
@@ -41,7 +42,6 @@ from tokendance_server.services.service_peers import ServicePeers, key_needed_to
 from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
 from tokendance_server.services.violations import invalid
-from tokendance_server.services.wire_weight import WireWeight, too_heavy
 from tokendance_server.services.witness import NOBODY_LOOKS, Witness
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
@@ -51,8 +51,6 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _FOREIGN = ("/grpc.health.v1.", "/grpc.reflection.")
 # How long the last words of an ended call may wait for a reader who was not there when it ended.
 _LAST_WORDS_S = 1.0
-# Stands for a message that was not read, because reading it would take too much.
-_HEAVY = object()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # The types of gRPC describe synchronous behaviours only; ours are coroutines and async generators.
@@ -65,7 +63,8 @@ Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 class DeadlinePolicy:
     """How long calls may take: default and most, and what the server keeps for telling of it. In seconds.
 
-    `write_stall_s` is how long the reader of an answer may take nothing of it.
+    `write_stall_s` is how long the reader of an answer may take nothing of it, `receive_s` how long a message may be on
+    its way.
     """
 
     unary_s: float
@@ -73,6 +72,7 @@ class DeadlinePolicy:
     admin_s: float
     margin_s: float
     write_stall_s: float = 60.0
+    receive_s: float = 60.0
 
     def longest(self, rule: Rule) -> float:
         """Return the most that a call of this RPC may take."""
@@ -120,7 +120,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._metadata_bytes = metadata_bytes
         self._witness = witness
         self._doorkeeper = doorkeeper
-        self._wrapped: dict[str, Handler] = {}
+        self._served: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -129,47 +129,69 @@ class Chain(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """Return the wrapped handler of a method; a method that is not there answers a typed error."""
         method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is not None:
-            return wrapped
+        served = self._served.get(method)
+        if served is not None:
+            return served
         handler = await continuation(handler_call_details)
         if handler is not None and method.startswith(_FOREIGN):
-            return self._known_health(handler) if method == _HEALTH_CHECK and self._peers is not None else handler
+            known_only = method == _HEALTH_CHECK and self._peers is not None
+            served = self._served[method] = self._serve_foreign(handler, known_only=known_only)
+            return served
         if handler is None or method not in self._rules:
-            return grpc.unary_unary_rpc_method_handler(self._unknown_method)
-        return self.wrap(method, handler)
+            # For gRPC its requests are a stream: their messages are not read.
+            return grpc.stream_unary_rpc_method_handler(self._unknown_method)
+        served = self._served[method] = self._serve(method, handler)
+        return served
 
-    def _known_health(self, handler: Handler) -> Handler:
-        """Wrap the health check: who asks for one of our services learns whether it would be served there."""
+    def _serve_foreign(self, handler: Handler, *, known_only: bool) -> Handler:
+        """Wait for a foreign handler's message in time; `known_only`: who asks for a service of ours must be known."""
+        if handler.request_streaming:
+            return handler
 
-        async def check(request: Any, context: Context) -> Any:
-            if request.service and self._trust_in(context) is Trust.STRANGER:
-                return await abort(context, not_a_facade())
-            return await handler.unary_unary(request, context)
+        async def message(context: Context) -> Any:
+            try:
+                request = readable(await arrived(context, self._deadlines.receive_s))
+                if known_only and request.service and self._trust_in(context) is Trust.STRANGER:
+                    raise not_a_facade()
+            except GatewayError as error:
+                return await abort(context, error)
+            return request
 
-        return grpc.unary_unary_rpc_method_handler(
-            check,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        async def unary(_: Any, context: Context) -> Any:
+            return await handler.unary_unary(await message(context), context)
+
+        async def stream(_: Any, context: Context) -> Any:
+            return await handler.unary_stream(await message(context), context)
+
+        coding = {
+            "request_deserializer": forgiving(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream, **coding)
+        return grpc.stream_unary_rpc_method_handler(unary, **coding)
 
     def wrap(self, method: str, handler: Handler) -> Handler:
-        """Wrap one handler of ours, once."""
+        """Wrap one handler of ours for the channel in this process, over which messages come whole."""
         rule = self._rules[method]
         if handler.response_streaming:
-            wrapped = grpc.unary_stream_rpc_method_handler(
-                self._wrap_stream(rule, handler.unary_stream),
-                request_deserializer=_forgiving(handler.request_deserializer),
-                response_serializer=handler.response_serializer,
-            )
-        else:
-            wrapped = grpc.unary_unary_rpc_method_handler(
-                self._wrap_unary(rule, handler.unary_unary),
-                request_deserializer=_forgiving(handler.request_deserializer),
-                response_serializer=handler.response_serializer,
-            )
-        self._wrapped[method] = wrapped
-        return wrapped
+            return grpc.unary_stream_rpc_method_handler(self._wrap_stream(rule, handler.unary_stream))
+        return grpc.unary_unary_rpc_method_handler(self._wrap_unary(rule, handler.unary_unary))
+
+    def _serve(self, method: str, handler: Handler) -> Handler:
+        """Wrap one handler of ours for a listener.
+
+        For gRPC its requests are streams, of which the first message is read: only thus is it known who calls before
+        the message is taken in, and for how long it is waited for. On the wire both are the same.
+        """
+        rule = self._rules[method]
+        coding = {
+            "request_deserializer": forgiving(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._wrap_stream(rule, handler.unary_stream), **coding)
+        return grpc.stream_unary_rpc_method_handler(self._wrap_unary(rule, handler.unary_unary), **coding)
 
     def _gate(self, rule: Rule) -> Gate:
         """Return where calls of an RPC come in. Operators come in last of all to be refused, whatever they call."""
@@ -187,14 +209,14 @@ class Chain(grpc.aio.ServerInterceptor):
                 scope = gate.enter(call.deadline)
                 try:
                     with scope:
-                        await self._let_in(rule, call, request)
+                        request = await self._let_in(rule, call, request, context)
                         answer = await behaviour(request, call)
                 finally:
                     gate.leave(scope)
                 self._recorder.answered(call)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc)
-                self._witness.refused(call, request, error)
+                self._witness.refused(call, call.asked, error)
             else:
                 self._recorder.ended(call, None)
                 if not isinstance(context, LocalContext):
@@ -215,7 +237,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 scope = gate.enter(call.deadline)
                 try:
                     with scope:
-                        await self._let_in(rule, call, request)
+                        request = await self._let_in(rule, call, request, context)
                         # At once: a change that is told in between would be missed.
                         leave = self._follow(call, scope)
                         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
@@ -242,7 +264,7 @@ class Chain(grpc.aio.ServerInterceptor):
                     gate.leave(scope)
             except BaseException as exc:  # noqa: BLE001 - cancellation too is recorded, and raised again
                 error = self._failed(call, exc, scope)
-                self._witness.refused(call, request, error)
+                self._witness.refused(call, call.asked, error)
             else:
                 self._recorder.ended(call, None)
                 return
@@ -273,7 +295,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._streams.enter(caller, scope.end)
         return functools.partial(self._streams.leave, caller, scope.end)
 
-    async def _unknown_method(self, request: bytes, context: Context) -> Any:
+    async def _unknown_method(self, requests: Any, context: Context) -> Any:
         await abort(context, no_such_method())
 
     def _begin(self, rule: Rule, context: Context) -> Call:
@@ -318,12 +340,18 @@ class Chain(grpc.aio.ServerInterceptor):
                     call.request_id = assertion.request_id
                 return
 
-    async def _let_in(self, rule: Rule, call: Call, request: Message | None) -> None:
+    async def _let_in(self, rule: Rule, call: Call, request: Any, context: Context) -> Any:
+        """Return the message of a call that may go on; over a listener it is read here, once it is known who calls."""
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
         self._check_metadata(call)
         try:
             call.principal = await self._authenticate(rule, call)
+            if not isinstance(context, LocalContext):
+                if call.principal is NOBODY:
+                    check(rule, NOBODY)
+                request = await arrived(context, self._deadlines.receive_s)
+            call.asked = request
             # The facade's own calls may carry its caller's key: it is recognised by the channel, not by a credential.
             if not _is_facades_own(rule, call):
                 check(rule, call.principal)
@@ -332,15 +360,13 @@ class Chain(grpc.aio.ServerInterceptor):
             if call.principal is None or call.principal is NOBODY:
                 self._doorkeeper.refused(call, error)
             raise
-        if request is None:
-            raise _unreadable()
-        if request is _HEAVY:
-            raise too_heavy()
+        request = readable(request)
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
         if call.deadline <= asyncio.get_running_loop().time():
             raise deadline_exceeded()
+        return request
 
     def _check_metadata(self, call: Call) -> None:
         """Refuse too much metadata here too: gRPC counts anew with each frame that a sender cuts its headers into."""
@@ -411,39 +437,12 @@ class Chain(grpc.aio.ServerInterceptor):
         return error
 
 
-def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a deserializer that never fails: gRPC's own answer would hold the exception, and its log the stack.
-
-    Nor does it read what would fill the memory: this happens before anybody knows who calls.
-    """
-    kind: Any = getattr(deserialize, "__self__", None)
-    weight = WireWeight(kind) if isinstance(kind, type) and issubclass(kind, Message) else None
-
-    def deserialize_or_none(data: bytes) -> Any:
-        if weight is not None and weight.is_heavy(data):
-            return _HEAVY
-        try:
-            return deserialize(data)
-        except DecodeError:
-            return None
-
-    return deserialize_or_none
-
-
 def _nothing() -> None:
     """Watch nothing, and so end nothing."""
 
 
 def _is_facades_own(rule: Rule, call: Call) -> bool:
     return call.trust is Trust.FACADE and access_pb2.CALLER_KIND_FACADE in rule.allow
-
-
-def _unreadable() -> GatewayError:
-    return GatewayError(
-        errors_pb2.ERROR_REASON_INVALID_REQUEST,
-        "The message cannot be read; encode it as the schema of this method says, with texts in UTF-8.",
-        origin="caller",
-    )
 
 
 def _being_cancelled() -> bool:
