@@ -170,3 +170,20 @@ async def test_value_that_fits_no_row_is_refused_and_leaves_nothing(database: Da
         await store.insert([entry(1, T0), entry(2, T0, end_us=end_us)])
     assert (await total(store)).requests == 0
     assert await store.insert([entry(1, T0)]) == 1
+
+
+async def test_call_that_failed_before_anything_came_is_charged_to_no_limit(database: Database) -> None:
+    """As it was while the node ran, which gave its hold back; alike by sums and by records."""
+    store = SqlUsageStore(database)
+    failed = usage_pb2.REQUEST_OUTCOME_FAILED
+    nothing = FinishedAttempt(number=1, start_us=T0, outcome=failed)
+    await store.insert(
+        [
+            entry(1, T0),
+            entry(2, T0, outcome=failed, counts=Counts(), attempts=(nothing,)),
+            entry(3, T0, outcome=failed, counts=Counts(10, 1)),
+            entry(4, T0, outcome=REFUSED, counts=Counts(), attempts=()),
+        ]
+    )
+    assert (await total(store)).charged == 2
+    assert (await total(store, start=T0 - 1, end=T0 + 1)).charged == 2

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance_server.domain.usage.entries import FinishedEntry
 
 HOUR_US = 3_600_000_000
@@ -46,7 +46,7 @@ MEASURES = (
     "total_us",
     "ended",
 )
-"""What is summed up; `charged` are requests of which an attempt was made, `first_bytes` and `ended` count the terms."""
+"""What is summed up; `charged` are requests that limits count (`is_charged`), `first_bytes` and `ended` the terms."""
 
 
 class Sums(msgspec.Struct):
@@ -163,6 +163,13 @@ def model_of(entry: FinishedEntry) -> str:
     if entry.served_model:
         return entry.served_model
     return "" if entry.reason == errors_pb2.ERROR_REASON_MODEL_NOT_FOUND else entry.request.requested_model
+
+
+def is_charged(entry: FinishedEntry) -> bool:
+    """Tell whether limits on requests count this one: an attempt was made, and did not fail before anything came."""
+    counts = entry.counts
+    failed = entry.outcome == usage_pb2.REQUEST_OUTCOME_FAILED
+    return bool(entry.attempts) and not (failed and not counts.input_tokens and not counts.output_tokens)
 
 
 def labels_of(entry: FinishedEntry) -> dict[str, str]:

@@ -21,6 +21,7 @@ from tokendance_server.domain.usage.store import (
     Group,
     Grouping,
     UsageFilter,
+    is_charged,
     labels_of,
     model_of,
 )
@@ -270,7 +271,7 @@ def _add(into: dict[str, Any], entry: FinishedEntry) -> None:
     counts = entry.counts
     into["requests"] += 1
     into[_OUTCOME_SUMS.get(entry.outcome, "failed")] += 1
-    into["charged"] += bool(entry.attempts)
+    into["charged"] += is_charged(entry)
     into["input_tokens"] += counts.input_tokens
     into["cached_input_tokens"] += counts.cached_input_tokens
     into["cache_write_tokens"] += counts.cache_write_tokens

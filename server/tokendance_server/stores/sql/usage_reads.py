@@ -172,7 +172,17 @@ def _measures(table: Table) -> list[ColumnElement[Any]]:
         flag(succeeded),
         flag(refused),
         flag(~or_(succeeded, refused)),
-        flag(columns.attempt_count > 0),
+        # See `is_charged`.
+        flag(
+            and_(
+                columns.attempt_count > 0,
+                or_(
+                    columns.outcome != usage_pb2.REQUEST_OUTCOME_FAILED,
+                    columns.input_tokens > 0,
+                    columns.output_tokens > 0,
+                ),
+            )
+        ),
         columns.input_tokens,
         columns.cached_input_tokens,
         columns.cache_write_tokens,
