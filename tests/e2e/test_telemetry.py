@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.nodes import ROOT, Node
+from tests.e2e.operator_cli import documents
 
 from tokendance.gateway.v1.caller_pb2 import CallerAssertion
 from tokendance.gateway.v1.completion_pb2 import ROLE_USER, CompletionRequest, Message
@@ -106,6 +107,13 @@ def traffic(node: Node) -> None:
 
 def test_every_metric_is_documented_and_every_documented_one_is_exported(node: Node) -> None:
     """Name, type and labels are those of the page; no series tells when another one was made."""
+    key = documents(node.data_dir, "keys", "list")[0]
+    documents(
+        node.data_dir,
+        *("quota", "set", key["name"], "--metric", "requests", "--window", "day", "--limit", "1", "--soft"),
+    )
+    traffic(node)
+    # What a call spent is looked at by the next one.
     traffic(node)
     documented = {cells[0].strip("`"): (cells[1], code_words(cells[2])) for cells in rows("metric")}
     exported = {}
