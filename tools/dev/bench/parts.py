@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from .grpc_load import drive_grpc
 from .http_load import HOST, Load, Target, drive, open_streams
 from .node import Node, start_node
-from .processes import Cores, Started, start
+from .processes import TOOLS, Cores, Started, redis_server, start
 from .rows import Side
 
 CONNECTIONS = 32
@@ -175,6 +176,29 @@ async def wrk(rig: Rig) -> list[Sample]:
     return samples
 
 
+async def limits(rig: Rig) -> list[Sample]:
+    """What limits add to the CPU of a call, beside the same call without any; in a process of its own."""
+
+    async def cost(*words: str) -> float:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dev.bench.limits", *words), cwd=TOOLS, stdout=asyncio.subprocess.PIPE
+        )
+        out = (await process.communicate())[0]
+        if process.returncode:
+            raise RuntimeError(f"dev.bench.limits {' '.join(words)} ended with {process.returncode}.")
+        return float(out)
+
+    without = await cost("off", "1")
+    rows = ["limits-memory", "limits-redis-1", "limits-redis-8", "limits-redis-32"]
+    samples: list[Sample] = [(row, Side.YARDSTICK, without) for row in rows]
+    if rig.node is None:
+        return samples
+    samples.append(("limits-memory", Side.NODE, await cost("memory", "1")))
+    with redis_server(rig.folder) as url:
+        samples += [(row, Side.NODE, await cost("redis", row.rpartition("-")[2], url)) for row in rows[1:]]
+    return samples
+
+
 async def memory_streams(rig: Rig) -> list[Sample]:
     """Reads resident memory while streams are open that send one chunk a second each."""
     samples: list[Sample] = []
@@ -199,5 +223,6 @@ PARTS = (
     Part("chunk", ("chunk-cpu",), chunk),
     Part("chunk8", ("chunk8-cpu",), chunk8),
     Part("grpc", ("grpc-cpu", "grpc-rate"), grpc),
+    Part("limits", ("limits-memory", "limits-redis-1", "limits-redis-8", "limits-redis-32"), limits),
     Part("memory-streams", ("memory-streams",), memory_streams, once=True),
 )

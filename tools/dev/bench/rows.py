@@ -55,5 +55,9 @@ ROWS = (
     Row("chunk8-cpu", "CPU of a streamed chunk, eight a packet", "µs", "byte-relay", Budget(1.3, 1.1), 1),
     Row("grpc-cpu", "CPU of a gRPC CreateCompletion", "µs", "empty-grpc", Budget(1.4)),
     Row("grpc-rate", "gRPC CreateCompletions on one core", "1/s", "empty-grpc"),
+    Row("limits-memory", "CPU of four limits in memory", "µs", "no-limits", Budget(10, 6, ratio=False), 1),
+    Row("limits-redis-1", "CPU of four limits in Redis, one call at a time", "µs", "no-limits", digits=1),
+    Row("limits-redis-8", "CPU of four limits in Redis, 8 at once", "µs", "no-limits", digits=1),
+    Row("limits-redis-32", "CPU of four limits in Redis, 32 at once", "µs", "no-limits", Budget(30, ratio=False), 1),
     Row("memory-streams", "Resident memory with the open streams", "MB", "byte-relay", Budget(250, ratio=False)),
 )
