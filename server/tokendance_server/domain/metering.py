@@ -46,6 +46,7 @@ class MeteredCaller(Protocol):
     """What the meter needs to know of an RPC."""
 
     request_id: str
+    method: str
     surface: Surface.ValueType
     address: str
     caller: CallerAssertion | None
@@ -156,7 +157,7 @@ class Meter:
                 client_version=asserted.client_version if asserted is not None else "",
                 credential_kind=usage_pb2.CREDENTIAL_KIND_API_KEY,
                 host=asserted.host if asserted is not None else "",
-                route=asserted.http_route if asserted is not None else "",
+                route=asserted.http_route if asserted is not None else caller.method,
                 address=caller.address,
             )
         )

@@ -132,6 +132,7 @@ def caller() -> Any:
     """One RPC of the key's holder."""
     return SimpleNamespace(
         request_id="req_1",
+        method="/package.Service/Method",
         deadline=0.0,
         model="",
         upstream_s=0.0,
@@ -361,6 +362,7 @@ async def test_a_record_tells_what_was_seen_of_the_upstream() -> None:
     await house.create()
     await house.stream()
     for record in house.records:
+        assert record.request.route == "/package.Service/Method"
         (attempt,) = record.attempts
         assert (attempt.upstream_status, attempt.upstream_request_id, attempt.connect_us) == (200, "up_1", 40)
         assert attempt.first_byte_us is not None

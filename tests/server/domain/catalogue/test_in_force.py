@@ -134,7 +134,15 @@ async def test_a_call_goes_on_with_the_upstream_that_it_began_with(desk: Desk) -
     """Although the provider is gone from the catalogue meanwhile; the next call finds neither."""
     completions = Completions(lambda: desk.catalogue.serving, ManualClock(NOW), unlimited_meter())
     caller: Any = SimpleNamespace(
-        request_id="r", deadline=0.0, model="", upstream_s=0.0, identity=ANYBODY, surface=0, address="", caller=None
+        request_id="r",
+        method="",
+        deadline=0.0,
+        model="",
+        upstream_s=0.0,
+        identity=ANYBODY,
+        surface=0,
+        address="",
+        caller=None,
     )
     upstream = desk.upstreams.built[0]
     upstream.gate.clear()

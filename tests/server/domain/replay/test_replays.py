@@ -83,6 +83,7 @@ class Desk:
         self.count += 1
         return SimpleNamespace(
             request_id=f"req_{self.count}",
+            method="",
             deadline=asyncio.get_running_loop().time() + 60,
             model="",
             upstream_s=0.0,
