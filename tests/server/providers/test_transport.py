@@ -238,3 +238,19 @@ async def test_a_transport_may_be_closed_more_than_once(transport: Transport, ti
     """And before it was ever used."""
     for _ in range(times):
         await transport.close()
+
+
+async def test_an_answer_tells_its_connection_and_the_upstreams_own_id(transport: Transport) -> None:
+    """How long a new connection took; of a kept one there is nothing to tell."""
+    named = b"HTTP/1.1 200 OK\r\nX-Request-Id: up_1\r\ncontent-length: 2\r\n\r\n{}"
+    other = b"HTTP/1.1 200 OK\r\nrequest-id: up_2\r\ncontent-length: 2\r\n\r\n{}"
+    nameless = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+    async with server(named, other, nameless) as (url, count):
+        seen = []
+        for _ in range(3):
+            answer = await post(transport, url)
+            await answer.read_body()
+            answer.close()
+            seen.append((answer.request_id, answer.connect_us is None))
+    assert count.connections == 1
+    assert seen == [("up_1", False), ("up_2", True), ("", True)]
