@@ -35,6 +35,7 @@ UNTOLD = {
     "StreamCompletion": "a model call is a record of usage",
     "CreateEmbeddings": "a model call is a record of usage",
     "DiscoverModels": "asks an upstream, and changes nothing here",
+    "SuggestPrices": "changes nothing",
     "UpdatePreferences": "what a person likes to see governs nobody",
     "RequestKey": "needs a member: tests/stores/test_key_requests.py holds its event",
     "ApproveKeyRequest": "needs a member's request: as RequestKey",
@@ -81,6 +82,11 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     (
         "UpdateModel",
         {"model_config": {"model": {"id": "m", "description": "d"}}, "update_mask": "model.description"},
+        "",
+    ),
+    (
+        "SetPrices",
+        {"price_list": {"model": "m", "prices": [{"class": "input", "micros_per_million": 1}]}},
         "",
     ),
     ("DeleteModel", {"name": "models/m"}, ""),
