@@ -22,6 +22,8 @@ def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
         headers.append(("x-tokendance-cost-micros", str(account.cost_micros)))
     if account.estimated:
         headers.append(("x-tokendance-estimated", "true"))
+    if account.quota_warnings:
+        headers.append(("x-tokendance-quota-warning", ", ".join(account.quota_warnings)))
     if account.served_by:
         headers.append(("x-tokendance-served-by", account.served_by.translate(_UNSAFE)))
     if account.replay_of:

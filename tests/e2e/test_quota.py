@@ -43,11 +43,17 @@ class Holder:
             self.limit(self.name, one)
 
     def limit(self, subject: str, text: str) -> None:
-        """Set a limit, written `METRIC[/WINDOW]=NUMBER`."""
-        kind, _, number = text.partition("=")
+        """Set a limit, written `METRIC[/WINDOW]=NUMBER[,soft]`."""
+        kind, _, number = text.removesuffix(",soft").partition("=")
         metric, _, window = kind.partition("/")
         words = ["quota", "set", subject, "--metric", metric, "--limit", number]
-        done = tokendance("--data-dir", str(self.node.data_dir), *words, *(["--window", window] if window else []))
+        done = tokendance(
+            "--data-dir",
+            str(self.node.data_dir),
+            *words,
+            *(["--window", window] if window else []),
+            *(["--soft"] if text.endswith(",soft") else []),
+        )
         assert done.returncode == 0, done.stderr
 
     def standing(self) -> dict[str, tuple[int, int]]:
@@ -95,6 +101,20 @@ async def test_nobody_is_refused_below_the_limit(house: Node) -> None:
     """However many come at once: a hold is no false refusal."""
     holder = Holder(house, "Enough", "requests/total=200", "total-tokens/day=1000000", "cost/month=10")
     assert await many(holder, 200, 100) == {200: 200}
+
+
+def test_a_soft_limit_warns_and_refuses_nobody(house: Node) -> None:
+    """From 80 percent on every answer says so in a header, also beyond the limit."""
+    holder = Holder(house, "Warned", "requests/day=5,soft")
+    told = []
+    for _ in range(7):
+        answer = holder.client().chat.completions.with_raw_response.create(
+            model="demo-echo", messages=[{"role": "user", "content": "Hi"}]
+        )
+        told.append(answer.headers.get("x-tokendance-quota-warning"))
+    assert told[:3] == [None, None, None]
+    assert told[-1] == "requests/day=120%"
+    assert "requests/day=80%" in told
 
 
 def test_what_a_holder_sees(house: Node) -> None:

@@ -11,19 +11,19 @@ from typing import NamedTuple, Protocol
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
-from tokendance.gateway.v1 import errors_pb2, quota_pb2, usage_pb2
+from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance.gateway.v1.caller_pb2 import CallerAssertion
 from tokendance.gateway.v1.errors_pb2 import Surface
 from tokendance_server.domain.catalogue.models import Model, Route
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.prices.tariff import MILLION, Tariff
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.quota.accounts import consulted, refused_by, tell_rates
 from tokendance_server.domain.quota.admission import gravest, room
-from tokendance_server.domain.quota.claims import INPUT, OUTPUT, REQUESTS, TOTAL_TOKENS, Claim, Refusal, Standing, Used
+from tokendance_server.domain.quota.claims import Claim, Refusal, Standing, Used
 from tokendance_server.domain.quota.limits import Subjects
 from tokendance_server.domain.quota.refusals import refusal_error
 from tokendance_server.domain.quota.reservations import Reservation, Reservations
-from tokendance_server.domain.quota.windows import MINUTE, window_end
 from tokendance_server.domain.upstream import Seen
 from tokendance_server.domain.usage.counts import Counts
 from tokendance_server.domain.usage.entries import Consulted, FinishedEntry, OpenRequest
@@ -37,8 +37,6 @@ BLOCK_TOKENS = 512
 UNSTATED_ANSWER_TOKENS = 8192
 """What an answer in one message is capped at where limits count it, and neither caller nor model says how long."""
 
-_TOKEN_METRICS = (INPUT, OUTPUT, TOTAL_TOKENS)
-_MINUTE_S = 60
 _LONGEST_ID = 128
 
 
@@ -358,7 +356,7 @@ class Metered:
         """Return what the call leaves of its limits and, once it was charged, what it cost."""
         account = pb.CallAccount(served_by=self._label)
         if self._reservation is not None:
-            self._tell_rates(account, self._reservation.standings)
+            tell_rates(account, self._reservation.standings, self._taken, self._meter.ledger.now_us() / 1e6)
         entry = self._record.attempts[-1] if self._charged and self._record.attempts else None
         if entry is not None:
             account.estimated = entry.estimated
@@ -435,36 +433,7 @@ class Metered:
         return max(added // 1000, 0)
 
     def _consulted(self, error: BaseException | None = None) -> list[Consulted]:
-        if self._reservation is None:
-            return _refused_limit(error)
-        return [
-            Consulted(
-                subject=one.row.subject,
-                metric=one.row.rule.metric,
-                window=one.row.rule.window,
-                limit=one.row.rule.limit,
-                soft=one.row.rule.soft,
-                model=one.row.rule.model,
-                spent=one.spent,
-                held=one.held,
-            )
-            for one in self._reservation.standings
-        ]
-
-    def _tell_rates(self, account: pb.CallAccount, standings: Sequence[Standing]) -> None:
-        now = self._meter.ledger.now_us() / 1e6
-        for field, metrics in ((account.requests, (REQUESTS,)), (account.tokens, _TOKEN_METRICS)):
-            hard = [one for one in standings if one.row.rule.metric in metrics and not one.row.rule.soft]
-            if not hard:
-                continue
-            tightest = min(hard, key=lambda one: one.left / max(one.row.rule.limit, 1))
-            rule = tightest.row.rule
-            taken = self._taken(rule.metric)
-            field.limit = rule.limit
-            field.remaining = max(tightest.left - taken, 0)
-            end = now + _MINUTE_S if rule.window == MINUTE else window_end(rule.window, tightest.window)
-            if end is not None:
-                field.reset.FromMilliseconds(max(int((end - now) * 1000), 0))
+        return refused_by(error) if self._reservation is None else consulted(self._reservation.standings)
 
     def _taken(self, metric: int) -> int:
         last = self._record.attempts[-1].counts if self._charged and self._record.attempts else None
@@ -490,26 +459,6 @@ def _prices(tariff: Tariff | None, prompt_tokens: int, tier: str) -> tuple[int |
     prompt = tariff.dearest(prompt_tokens, 0, tier)
     with_answer = tariff.dearest(prompt_tokens, MILLION, tier)
     return (None, None) if prompt is None or with_answer is None else (prompt, with_answer - prompt)
-
-
-def _refused_limit(error: BaseException | None) -> list[Consulted]:
-    """Return the limit that refused a call, as its error tells it."""
-    if not isinstance(error, GatewayError) or "metric" not in error.metadata:
-        return []
-    told = error.metadata
-    return [
-        Consulted(
-            subject=told["subject"],
-            metric=quota_pb2.LimitMetric.Value(f"LIMIT_METRIC_{told['metric'].upper()}"),
-            window=quota_pb2.LimitWindow.Value(f"LIMIT_WINDOW_{(told['window'] or 'unspecified').upper()}"),
-            limit=int(told["limit"]),
-            model=told["model"],
-            spent=int(told["spent"]),
-            held=int(told["held"]),
-            asked=int(told["asked"]),
-            refused=True,
-        )
-    ]
 
 
 def _id(name: str) -> str:

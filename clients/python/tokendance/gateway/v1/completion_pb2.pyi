@@ -1427,6 +1427,7 @@ class CallAccount(_message.Message):
     ESTIMATED_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
     REPLAY_OF_FIELD_NUMBER: _builtins.int
+    QUOTA_WARNINGS_FIELD_NUMBER: _builtins.int
     cost_micros: _builtins.int
     """What the call cost, in millionths of a US dollar. Absent: not known yet, or the model has no price."""
     estimated: _builtins.bool
@@ -1443,6 +1444,10 @@ class CallAccount(_message.Message):
     def tokens(self) -> Global___RateStanding:
         """The tightest limit on tokens. Absent: none applies."""
 
+    @_builtins.property
+    def quota_warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Soft limits of which 80 percent or more is spent or held, such as `requests/day=83%`."""
+
     def __init__(
         self,
         *,
@@ -1452,10 +1457,11 @@ class CallAccount(_message.Message):
         estimated: _builtins.bool = ...,
         served_by: _builtins.str = ...,
         replay_of: _builtins.str = ...,
+        quota_warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "replay_of", b"replay_of", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "quota_warnings", b"quota_warnings", "replay_of", b"replay_of", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
     _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
