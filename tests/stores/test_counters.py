@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -61,7 +62,7 @@ def row(metric: int, limit: int, window: int = TOTAL, *, subject: str = KEY, sof
     return row_of(subject, LimitRule(metric, window, limit, soft))  # type: ignore[arg-type]
 
 
-def claim(rows: Sequence[Row], name: str = "req_1", **wanted: int) -> Claim:
+def claim(rows: Sequence[Row], name: str = "req_1", **wanted: Any) -> Claim:
     """What one call asks of limits."""
     return Claim(name, ORGANIZATION, rows, **wanted)
 
