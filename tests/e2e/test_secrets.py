@@ -112,8 +112,8 @@ def test_a_node_of_its_own_takes_new_secrets(upstream: Upstream, tmp_path: Path)
         assert chat(origin, key) == 200
     assert not {old_pepper, old_ring} & status(tmp_path).keys()
     assert {record["headers"]["authorization"] for record in upstream.log("sim")} == {f"Bearer {CREDENTIAL}"}
-    for file in (tmp_path / "data").iterdir():
-        assert CREDENTIAL.encode() not in file.read_bytes(), file
+    for file in (tmp_path / "data").rglob("*"):
+        assert file.is_dir() or CREDENTIAL.encode() not in file.read_bytes(), file
 
 
 class Load:
