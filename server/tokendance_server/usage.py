@@ -23,7 +23,7 @@ from tokendance_server.domain.usage.spent import UsageSpent
 from tokendance_server.domain.usage.store import DAY_US
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.journal import FileJournal, FsyncMode
-from tokendance_server.stores.journal_files import JOURNAL_FOLDER, JournalInUseError
+from tokendance_server.stores.journal_files import JOURNAL_FOLDER, Found, JournalInUseError
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.usage import SqlUsageStore
 from tokendance_server.stores.usage_aside import AsideFile
@@ -77,6 +77,8 @@ def open_usage(
     if found.finished or found.running:
         ledger.restore([*found.finished, *map(unknown, found.running)])
         logger().info("journal_replayed", finished=len(found.finished), unknown=len(found.running))
+        # The ledger has it now, in less memory.
+        journal.found = Found()
     store = SqlUsageStore(database)
     figures = UsageFigures(registry, lambda: ledger.backlog, lambda: journal.size)
 
