@@ -129,9 +129,13 @@ class Watcher:
         self._read_at = asked
 
     async def _run(self) -> None:
+        pause_s = self._interval_s
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(pause_s)
+            began = self._clock.monotonic()
             await self._step()
+            # From one beginning to the next: where the database is slow, changes must not wait for it twice.
+            pause_s = max(self._interval_s - (self._clock.monotonic() - began), 0.0)
 
     async def _step(self) -> None:
         try:
