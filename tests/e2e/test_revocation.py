@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from google.protobuf import field_mask_pb2
 from tests.e2e.nodes import (
     PROVIDER_KEY,
     Process,
@@ -123,6 +124,23 @@ def test_a_key_revoked_on_one_node_is_refused_on_the_other(
     """A new key works on both at once; a revoked one is refused at once here, and within a second there."""
     with _two_nodes(postgres_server, redis_server, tmp_path) as (client, mine, other):
         assert _revoke(client, mine, other, 5)[-1] < 1
+
+
+def test_a_key_changed_on_one_node_is_another_key_on_the_other(
+    postgres_server: PostgresServer, redis_server: str, tmp_path: Path
+) -> None:
+    """Where it may call from, to and fro: at once here, and within a second there."""
+    with _two_nodes(postgres_server, redis_server, tmp_path) as (client, mine, other):
+        created = _made(client)
+        secret = created.secret
+        assert [mine.ask(secret), other.ask(secret)] == ["ok", "ok"]
+        for networks, code in (["203.0.113.0/24"], "ip_not_allowed"), (["127.0.0.0/8"], "ok"):
+            wanted = pb.Key(name=created.key.name, allowed_networks=networks)
+            client.stubs.keys.UpdateKey(
+                pb.UpdateKeyRequest(key=wanted, update_mask=field_mask_pb2.FieldMask(paths=["allowed_networks"]))
+            )
+            assert mine.ask(secret) == code
+            assert other.asks_until(secret, code, 2) < 1
 
 
 @pytest.mark.long
