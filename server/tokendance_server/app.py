@@ -59,6 +59,7 @@ from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.reservations import SqlReservationStore
 from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
 from tokendance_server.usage import UsageParts, open_usage
+from tokendance_server.webhooks import open_webhooks
 
 _FIRST_ROTATION_S = 90 * 86_400
 # How long callers may take to hear the last words of calls that were ended.
@@ -285,6 +286,16 @@ async def open_server(
         quota = build_quota(
             storage.database, governance.watcher, peppers, clock, registry, spent=usage.spent, kept=kept, shared=shared
         )
+        webhooks = await open_webhooks(
+            storage.database,
+            ring,
+            egress,
+            peppers,
+            clock=clock,
+            registry=registry,
+            watch=quota.thresholds.watch,
+        )
+        quota.crossings.then = webhooks.sender
         meter = Meter(usage.ledger, usage.estimates, prices.book, quota.reservations)
         completions = Completions(
             lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
@@ -310,6 +321,7 @@ async def open_server(
             usage=usage,
             prices=prices,
             reservations=reservations,
+            webhooks=webhooks,
             clock=clock,
         )
         lag = LoopLag(config.limits.loop_lag_s)
@@ -342,7 +354,7 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            background=[replays, governance.uses, quota.reservations, prices.followed, asides, stream],
+            background=[replays, governance.uses, quota.reservations, prices.followed, asides, stream, webhooks.sender],
             usage=usage,
             catalogue=parts.catalogue,
             transport=transport,

@@ -16,7 +16,7 @@ from tokendance_server.domain.quota.limits import Limits
 from tokendance_server.domain.quota.quotas import Quotas
 from tokendance_server.domain.quota.refusals import metric_name, window_name
 from tokendance_server.domain.quota.reservations import Reservations
-from tokendance_server.domain.quota.thresholds import Crossing, Thresholds
+from tokendance_server.domain.quota.thresholds import PERCENTS, Crossing, Thresholds
 from tokendance_server.stores.memory_counters import MemoryCounters
 from tokendance_server.stores.redis_counters import RedisCounters
 from tokendance_server.stores.sql.database import Database
@@ -32,6 +32,8 @@ class QuotaParts:
     reservations: Reservations
     limits: Limits
     counters: Counters
+    crossings: CountedCrossings
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,12 @@ def build_quota(
     counters: Counters = MemoryCounters(clock, spent, kept)
     if shared is not None:
         counters = RedisCounters(shared.url, shared.node_id, spent, kept=kept, live=shared.live)
-    thresholds = Thresholds(_CountedCrossings(registry))
+    crossings = CountedCrossings(registry)
+    thresholds = Thresholds(crossings)
     reservations = Reservations(limits, counters, clock, tell_counters, thresholds=thresholds)
     tokens = PageTokens(peppers.derive("page tokens of quotas"))
-    return QuotaParts(Quotas(store, limits, reservations, tokens, clock), reservations, limits, counters)
+    quotas = Quotas(store, limits, reservations, tokens, clock)
+    return QuotaParts(quotas, reservations, limits, counters, crossings, thresholds)
 
 
 def tell_counters(error: Exception) -> None:
@@ -73,8 +77,8 @@ def tell_counters(error: Exception) -> None:
     logger().error("counters_unavailable", error=type(error).__name__, detail=str(error))
 
 
-class _CountedCrossings:
-    """Counts the thresholds that limits reached."""
+class CountedCrossings:
+    """Counts the thresholds that limits reached; to `then` go those, too, that only webhooks ask for."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counter = Counter(
@@ -83,8 +87,13 @@ class _CountedCrossings:
             ["metric", "window", "threshold"],
             registry=registry,
         )
+        self.then: Callable[[Crossing], None] | None = None
 
     def __call__(self, crossing: Crossing) -> None:
         """Count one."""
+        if self.then is not None:
+            self.then(crossing)
+        if crossing.percent not in PERCENTS:
+            return
         rule = crossing.row.rule
         self._counter.labels(metric_name(rule.metric), window_name(rule.window), str(crossing.percent)).inc()

@@ -43,6 +43,7 @@ from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.quota import QuotaService
 from tokendance_server.services.unimplemented import unimplemented
 from tokendance_server.usage import UsageParts
+from tokendance_server.webhooks import WebhookParts
 
 FILES = [
     completions_service_pb2.DESCRIPTOR,
@@ -68,6 +69,7 @@ def register(
     usage: UsageParts,
     prices: PriceParts,
     reservations: ServiceReservations,
+    webhooks: WebhookParts,
     clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
@@ -83,14 +85,14 @@ def register(
     models = ModelsService(parts.catalogue, parts.editor, prices.book.published)
     models_service_pb2_grpc.add_ModelsServiceServicer_to_server(models, target)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(governance.trail), target)
-    # A decorator completes it where the types cannot see it.
-    quota_service = QuotaService(  # type: ignore[abstract]
+    quota_service = QuotaService(
         quota.quotas,
         clock,
         reservations=reservations,
         usage=usage.reader,
         queries=usage.queries,
         prices=prices.desk,
+        webhooks=webhooks.desk,
     )
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     for add, file in (

@@ -51,6 +51,7 @@ _KEY = {
     "quota": {"inherited_from": "{org}"},
     "rotation": {"period": "86400s", "responsible": "{member}"},
 }
+_WEBHOOK = {"display_name": "W", "url": "https://example.com/w", "events": ["WEBHOOK_EVENT_QUOTA_THRESHOLD"]}
 _PROVIDER = {"name": "providers/p", "kind": "openai", "base_url": "https://example.com/v1"}
 _MODEL = {"model": {"id": "m"}, "routes": [{"provider": "providers/p", "upstream_model": "u"}]}
 STEPS: list[tuple[str, dict[str, Any], str]] = [
@@ -67,6 +68,10 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     ("SuspendKey", {"name": "{key}", "reason": "odd"}, ""),
     ("ResumeKey", {"name": "{key}"}, ""),
     ("SetQuota", {"quota": {"subject": "{team}", "limits": [{"rule": {"metric": 1, "window": 2, "limit": 5}}]}}, ""),
+    ("CreateWebhook", {"parent": "{org}", "webhook": _WEBHOOK}, "webhook"),
+    ("UpdateWebhook", {"webhook": {"name": "{webhook}", "disabled": True}, "update_mask": "disabled"}, ""),
+    ("RotateWebhookSecret", {"name": "{webhook}"}, ""),
+    ("DeleteWebhook", {"name": "{webhook}"}, ""),
     ("SuspendMember", {"name": "{member}", "reason": "away"}, ""),
     ("ResumeMember", {"name": "{member}"}, ""),
     ("RevokeKey", {"name": "{key}"}, ""),

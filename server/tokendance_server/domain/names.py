@@ -30,6 +30,7 @@ _ORGANIZATION_ID = re.compile(rf"org_{_ID}")
 _TEAM_ID = re.compile(rf"team_{_ID}")
 _POLICY = re.compile(rf"organizations/(org_{_ID})/policy")
 _RESERVATION = re.compile(rf"organizations/(org_{_ID})/reservations/(rsv_{_ID})")
+_WEBHOOK = re.compile(rf"organizations/(org_{_ID})/webhooks/(whk_{_ID})")
 _KEY_ID = re.compile(rf"key_{_ID}")
 
 
@@ -129,6 +130,14 @@ def reservation_of(name: str, param: str) -> tuple[str, str]:
     match = _RESERVATION.fullmatch(name)
     if match is None:
         raise _malformed(param, "organizations/{organization}/reservations/{reservation}")
+    return match[1], match[2]
+
+
+def webhook_of(name: str, param: str) -> tuple[str, str]:
+    """Return the ids of organization and webhook. Raises invalid_request with `param` for another form."""
+    match = _WEBHOOK.fullmatch(name)
+    if match is None:
+        raise _malformed(param, "organizations/{organization}/webhooks/{webhook}")
     return match[1], match[2]
 
 

@@ -34,10 +34,16 @@ class Thresholds:
 
     def __init__(self, tell: Callable[[Crossing], None], percents: Sequence[int] = PERCENTS) -> None:
         self._tell = tell
-        self._percents = tuple(percents)
+        self._always = tuple(percents)
+        self._percents = self._always
         self._lowest = self._percents[0]
         # The window and the highest threshold told of it, by counter and limit: a changed limit is told anew.
         self._told: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
+
+    def watch(self, percents: frozenset[int]) -> None:
+        """Tell these, too, each 1 or more; one below what was told of a window is not told of it any more."""
+        self._percents = tuple(sorted(percents.union(self._always)))
+        self._lowest = self._percents[0]
 
     def held(self, standings: Sequence[Standing]) -> None:
         """Look at how limits stood when a call began."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from tokendance.gateway.v1.quota_service_pb2 import WebhookEvent
 from tokendance_server.domain.audit.events import EventDraft
 
 
@@ -27,7 +28,7 @@ class WebhookDraft:
 
     display_name: str
     url: str
-    events: tuple[int, ...]
+    events: tuple[WebhookEvent.ValueType, ...]
     percents: tuple[int, ...] = ()
     subjects: tuple[str, ...] = ()
     disabled: bool = False
@@ -127,3 +128,14 @@ class WebhookStore(Protocol):
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Remove deliveries that nothing repeats any more; return how many."""
+
+
+class PostFailedError(Exception):
+    """A call was not taken; the message is one sentence for the administrators of the organization."""
+
+
+class Post(Protocol):
+    """Posts a body; returns where it was taken. Raises PostFailedError."""
+
+    async def __call__(self, url: str, headers: dict[str, str], body: bytes) -> None:
+        """Post it."""

@@ -23,6 +23,7 @@ from tokendance_server.stores.sql.tables import (
     replays,
 )
 from tokendance_server.stores.sql.usage_tables import usage_records
+from tokendance_server.stores.sql.webhook_tables import webhook_deliveries, webhooks
 
 _NO_FINGERPRINT = bytes(32)
 
@@ -76,6 +77,10 @@ async def forget(connection: AsyncConnection, organization_id: str, member_id: s
         await connection.execute(
             update(keys).where(keys.c.organization_id == organization_id).values(purpose="Erased", labels={})
         )
+    if not member_id:
+        # Their addresses may name people; nothing is told of an organization that is no more.
+        for table in (webhook_deliveries, webhooks):
+            await connection.execute(delete(table).where(table.c.organization_id == organization_id))
     await connection.execute(update(creates).where(made).values(fingerprint=_NO_FINGERPRINT))
 
 

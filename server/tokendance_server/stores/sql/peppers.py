@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Table, func, or_, select
+from sqlalchemy import ColumnElement, Table, func, inspect, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance_server.domain.catalogue.entries import read_provider
@@ -16,6 +16,7 @@ from tokendance_server.domain.sealing import sealed_under
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.tables import key_secrets, keys, peppers, providers, ring_keys
+from tokendance_server.stores.sql.webhook_tables import webhooks
 
 
 async def check_peppers(database: Database, checks: Mapping[str, bytes], now: datetime) -> None:
@@ -76,8 +77,8 @@ async def compare_ring(connection: AsyncConnection, place: str, checks: Mapping[
     for key_id, count in (await ring_keys_in_use(connection)).items():
         if key_id not in checks:
             raise StartupError(
-                f"{count} credentials of providers in {place} are sealed under {key_id}, which is not in "
-                "this node's ring; name it in server.key_ring, or restore it from a backup."
+                f"{count} credentials of providers and secrets of webhooks in {place} are sealed under {key_id}, "
+                "which is not in this node's ring; name it in server.key_ring, or restore it from a backup."
             )
     return set(known)
 
@@ -99,9 +100,13 @@ async def peppers_in_use(connection: AsyncConnection, now: datetime) -> dict[str
 
 
 async def ring_keys_in_use(connection: AsyncConnection) -> dict[str, int]:
-    """Return how many credentials are sealed under each key of the ring."""
+    """Return how many credentials of providers and secrets of webhooks are sealed under each key of the ring."""
     documents = (await connection.execute(select(providers.c.document))).scalars()
-    sealed = (read_provider(document).sealed_credential for document in documents)
+    sealed = [read_provider(document).sealed_credential for document in documents]
+    # Who looks at secrets before the schema is brought up to date finds no such table.
+    if await connection.run_sync(lambda sync: inspect(sync).has_table(webhooks.name)):
+        for row in await connection.execute(select(webhooks.c.sealed_secret, webhooks.c.old_sealed_secret)):
+            sealed += row
     return dict(sorted(Counter(sealed_under(one) for one in sealed if one).items()))
 
 

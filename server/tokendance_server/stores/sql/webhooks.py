@@ -147,8 +147,10 @@ class SqlWebhookStore:
             table.state == DeliveryState.PENDING.value,
             table.attempts == delivery.attempts,
         )
-        health: dict[str, Any] = {"last_success_time": now, "consecutive_failures": 0}
-        if failure:
+        health: dict[str, Any] = {}
+        if state is DeliveryState.DELIVERED:
+            health = {"last_success_time": now, "consecutive_failures": 0}
+        elif failure:
             health = {
                 "last_failure_time": now,
                 "last_failure": failure[:200],
@@ -162,8 +164,9 @@ class SqlWebhookStore:
             written = await connection.execute(update(webhook_deliveries).where(*mine).values(values))
             if not written.rowcount:
                 return False
-            of_webhook = _same(delivery.organization_id, delivery.webhook_id)
-            await connection.execute(update(webhooks).where(of_webhook).values(health))
+            if health:
+                of_webhook = _same(delivery.organization_id, delivery.webhook_id)
+                await connection.execute(update(webhooks).where(of_webhook).values(health))
         return True
 
     async def prune(self, before: datetime, limit: int) -> int:
