@@ -47,6 +47,7 @@ gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb, 
 
 bench: .venv/.installed ## measure the budgets of the design beside their yardsticks
 	$(BIN)/python -m dev.bench
+	$(BIN)/python -m dev.bench.usage_sums
 
 release: check test ## record the API as released, so that the breaking check holds to it; commit and tag the result
 	cp proto/api.binpb proto/released.binpb
