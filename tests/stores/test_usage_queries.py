@@ -52,6 +52,11 @@ class _Clock:
         return 0.0
 
 
+class _Nowhere:
+    def put(self, entry: FinishedEntry, why: str) -> None:
+        raise AssertionError(why)
+
+
 def entry(number: int, *, organization: str = ORG, days_ago: int = 0) -> FinishedEntry:
     """Return a request of 10 and 2 tokens; keys and members take turns."""
     at_us = NOW_US - days_ago * DAY_US - 3_600_000_000 + number
@@ -82,7 +87,15 @@ async def queries(database: Database) -> UsageQueries:
     store = SqlUsageStore(database)
     await store.insert([*(entry(number, days_ago=number) for number in range(10)), entry(10, organization=OTHER)])
     ledger = Ledger(MemoryJournal(), "node_1", lambda: NOW_US, lambda problem: None)
-    drain = Drain(ledger, store, lambda error: None, keep_records_us=DAY_US, keep_hours_us=DAY_US)
+    drain = Drain(
+        ledger,
+        store,
+        lambda error: None,
+        aside=_Nowhere(),
+        report_prune=lambda error: None,
+        keep_records_us=DAY_US,
+        keep_hours_us=DAY_US,
+    )
     return UsageQueries(store, drain, PageTokens(bytes(32)), _Clock())
 
 

@@ -59,7 +59,7 @@ class Town:
         people = build_people(
             MemoryPeopleStore(records, self.key_store), peppers, self.clock, self.verifier, NamedAnew()
         )
-        self.service = OrganizationsService(people)  # type: ignore[abstract] # completed by a decorator
+        self.service = OrganizationsService(people)
         self.home, self.abroad = "", ""
         self.ours, self.theirs = o.Team(), o.Team()
         self.admin, self.auditor, self.member, self.foreign_admin = OPERATOR, OPERATOR, OPERATOR, OPERATOR
