@@ -26,6 +26,7 @@ from tokendance_cli.commands import (
     secrets,
     teams,
     usage,
+    webhooks,
 )
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
@@ -94,6 +95,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(quota.app, name="quota")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(usage.app, name="usage")
 app.add_typer(journal.app, name="journal")
 app.add_typer(requests.app, name="requests")
