@@ -39,6 +39,7 @@ FORGED = {
     "client_kind": CallerAssertion(client_kind="forged-kind"),
     "client_version": CallerAssertion(client_version="9.9.9"),
     "http_route": CallerAssertion(http_route="POST /v1/forged"),
+    "host": CallerAssertion(host="forged.example"),
     "direct": CallerAssertion(direct=True),
 }
 """One assertion for each field."""
