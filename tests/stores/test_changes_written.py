@@ -160,8 +160,7 @@ READS = {
         f"Tenant.{name}"
         for name in ("organization", "team", "member", "policy", "team_named", "member_with", "other_admins")
     ),
-    "Tenant.team_in_use",
-    "Tenant.made_by",
+    *(f"Tenant.{name}" for name in ("team_in_use", "made_by", "members", "teams", "traces")),
     *(f"RequestDesk.{name}" for name in ("policy", "member", "team", "request", "key", "made_by", "undecided")),
     "RequestDesk.owned_keys",
     "KeyRequestStore.page",
@@ -177,6 +176,8 @@ UNTOLD = {
     "UseStore.mark_used": "nothing is decided by the time of last use, which would be told every minute for every key",
     "UseStore.redigest": "a key is found by either digest, and what it may do stays the same",
     "Tenant.mark_made": "kept beside a `put`, for a repeat of the same request",
+    "Tenant.deny_requests": "a request is read anew each time",
+    "Tenant.forget": "goes with a `put` of whom it is about, which is told, and with keys that end",
     "Tenant.tell": "the audit trail is kept in memory by nobody",
 }
 
