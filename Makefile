@@ -20,7 +20,7 @@ setup: .venv/.installed node_modules/.installed ## make .venv and node_modules f
 run: .venv/.installed ## start a node on loopback with embedded defaults: REST 8080, internal 8081, gRPC 50051
 	$(BIN)/tokendance serve
 
-test: setup .venv-gen/.installed ## run the tests, 10 minutes at most
+test: setup .venv-gen/.installed ## run the tests, a quarter of an hour on two cores
 	$(QUICK_TESTS) -n 3 --dist loadfile || $(QUICK_TESTS) --last-failed --last-failed-no-failures none
 
 test-long: setup .venv-gen/.installed ## run soaks, races with many seeds and everything else that takes its time
