@@ -11,7 +11,7 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.page_tokens import PageTokens
-from tokendance_server.domain.sealing import KeyRing, UnsealError
+from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.domain.webhooks.desk import Webhooks
 from tokendance_server.domain.webhooks.seals import WebhookSeals
 from tokendance_server.domain.webhooks.sender import Outcome, Pace, WebhookSender
@@ -52,7 +52,7 @@ async def open_webhooks(
     try:
         if count := await desk.reseal():
             logger().info("webhook_secrets_resealed", count=count)
-    except (StoreUnavailableError, UnsealError) as exc:
+    except StoreUnavailableError as exc:
         raise StartupError(f"The secrets of webhooks cannot be read: {exc}.") from exc
     told = _CountedDeliveries(registry)
     sender = WebhookSender(

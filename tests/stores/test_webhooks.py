@@ -30,13 +30,14 @@ from tokendance_server.domain.quota.claims import REQUESTS, TOTAL_TOKENS, row_of
 from tokendance_server.domain.quota.store import Place
 from tokendance_server.domain.quota.thresholds import Crossing
 from tokendance_server.domain.quota.windows import DAY, MINUTE, TOTAL, window_id
-from tokendance_server.domain.sealing import KeyRing
+from tokendance_server.domain.sealing import KeyRing, ring_key_id
 from tokendance_server.domain.webhooks.desk import Webhooks
 from tokendance_server.domain.webhooks.seals import WebhookSeals
 from tokendance_server.domain.webhooks.sender import DELAYS_S, WebhookSender
 from tokendance_server.domain.webhooks.webhook import Webhook, WebhookDraft
 from tokendance_server.providers.webhook_post import WebhookPost
 from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.peppers import ring_keys_in_use
 from tokendance_server.stores.sql.tables import organizations
 from tokendance_server.stores.sql.webhooks import SqlWebhookStore
 
@@ -396,11 +397,37 @@ async def test_the_desk_keeps_its_promises(house: House) -> None:
     assert await refused(house.desk.get(house.admin, made.name)) == "not_found"
 
 
+async def ring_ids(database: Database) -> set[str]:
+    """The keys of the ring that the database needs."""
+    async with database.transaction() as connection:
+        return set(await ring_keys_in_use(connection))
+
+
 async def test_secrets_move_to_the_key_in_force(house: House) -> None:
     """So that the key before can be taken out of the ring; what they are stays."""
     made, secret = await house.webhook("https://example.com/w")
     newer = house.desk_with(NEWER, RING)
+    assert await house.desk_with(NEWER).reseal() == 0
+    assert await ring_ids(house.database) == {ring_key_id(RING)}
     assert await newer.reseal() == 1
     assert await newer.reseal() == 0
     kept = await house.desk.get(house.admin, made.name)
+    assert await ring_ids(house.database) == {ring_key_id(NEWER)}
     assert WebhookSeals(KeyRing([NEWER])).valid(kept, NOW) == [secret]
+
+
+async def test_a_queue_without_end_is_bounded_and_what_waits_is_kept_at_the_end(house: House) -> None:
+    """What has no room is counted as lost; what was told just before the end goes out at the next start."""
+    async with receiving() as receiver:
+        await house.webhook(receiver.url)
+        sender, fates = house.node()
+        for _ in range(10_001):
+            sender(house.crossing())
+        assert fates.all == ["lost"]
+        sender, _ = house.node()
+        sender.start()
+        sender(house.crossing(100))
+        await sender.close()
+        other, _ = house.node()
+        await other.turn()
+        assert [one["percent"] for one in receiver.documents()] == [100]

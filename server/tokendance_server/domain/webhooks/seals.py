@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tokendance_server.domain.sealing import KeyRing, sealed_under
+from tokendance_server.domain.sealing import KeyRing, UnsealError, sealed_under
 from tokendance_server.domain.webhooks.webhook import Webhook
 
 
@@ -24,6 +24,14 @@ class WebhookSeals:
         if keeps_old(webhook, now):
             sealed.append(webhook.old_sealed_secret)
         return [self._ring.open(one, _place(webhook.name)) for one in sealed]
+
+    def opens(self, webhook: Webhook, now: datetime) -> bool:
+        """Tell whether the secrets that sign now can be opened here."""
+        try:
+            self.valid(webhook, now)
+        except UnsealError:
+            return False
+        return True
 
     def is_outdated(self, webhook: Webhook) -> bool:
         """Tell whether a secret is sealed under another key than the one in force."""

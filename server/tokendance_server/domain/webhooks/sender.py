@@ -116,7 +116,10 @@ class WebhookSender:
             claimed = await self._store.claim(now, now + _LEASE, _AT_ONCE)
             if not claimed:
                 break
-            await asyncio.gather(*map(self._send, claimed))
+            ends = await asyncio.gather(*map(self._send, claimed), return_exceptions=True)
+            # Only when all have ended: what was taken meanwhile is written down, and not sent twice.
+            for error in filter(None, ends):
+                raise error
         if self._clock.monotonic() - self._pruned_at >= _PRUNE_S:
             self._pruned_at = self._clock.monotonic()
             await self._store.prune(self._clock.now(), _PRUNE_ROWS)
