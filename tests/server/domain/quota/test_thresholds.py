@@ -109,3 +109,16 @@ async def test_reservations_tell_at_the_end_of_the_call_that_reaches_a_threshold
     assert [(one.percent, one.spent) for one in crossings] == [(80, 8)]
     await reservations.reserve(subjects, "m", identity="3", input_tokens=1, output_tokens=1)
     assert len(crossings) == 1
+
+
+def test_other_thresholds_can_be_watched_beside_those_of_always() -> None:
+    """Those below what was told of a window are not told of it any more; without them all is as before."""
+    crossings: list[Crossing] = []
+    thresholds = Thresholds(crossings.append)
+    thresholds.held([standing(85)])
+    thresholds.watch(frozenset({50, 90}))
+    thresholds.held([standing(95)])
+    thresholds.held([standing(55, window=8)])
+    thresholds.watch(frozenset())
+    thresholds.held([standing(95, window=9)])
+    assert [(one.window, one.percent) for one in crossings] == [(7, 80), (7, 90), (8, 50), (9, 80)]
