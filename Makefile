@@ -10,7 +10,7 @@ SOURCES := server facade clients/python tools tests
 QUICK_TESTS := $(BIN)/pytest -m "not long and not bench"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long check lock gen bench release clean
+.PHONY: help setup browser run test test-long check lock gen bench release clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,13 @@ setup: .venv/.installed node_modules/.installed ## make .venv and node_modules f
 run: .venv/.installed ## start a node on loopback with embedded defaults: REST 8080, internal 8081, gRPC 50051
 	$(BIN)/tokendance serve
 
-test: setup .venv-gen/.installed ## run the tests, a quarter of an hour on two cores
+browser: .venv/.installed ## find the Chromium of the browser tests, or install the system's package
+	@$(BIN)/python -m dev.browser
+
+test: setup browser .venv-gen/.installed ## run the tests, a quarter of an hour on two cores
 	$(QUICK_TESTS) -n 3 --dist loadfile || $(QUICK_TESTS) --last-failed --last-failed-no-failures none
 
-test-long: setup .venv-gen/.installed ## run soaks, races with many seeds and everything else that takes its time
+test-long: setup browser .venv-gen/.installed ## run soaks, races with many seeds and everything else that takes its time
 	$(BIN)/pytest -m long --timeout 3600
 
 check: setup .venv-gen/.installed ## format, lint, types, import floors, proto rules, generated files
