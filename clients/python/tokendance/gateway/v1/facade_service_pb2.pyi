@@ -170,16 +170,24 @@ class Login(_message.Message):
     NEXT_PATH_FIELD_NUMBER: _builtins.int
     ISSUER_FIELD_NUMBER: _builtins.int
     REDIRECT_URI_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     nonce: _builtins.str
-    """The nonce that the identity token must carry."""
+    """The nonce that the identity token must carry. Set by the gateway."""
     code_verifier: _builtins.str
-    """The PKCE verifier."""
+    """The PKCE verifier. Set by the gateway."""
     next_path: _builtins.str
     """The path to go to afterwards, below our own root; at most 2,048 characters."""
     issuer: _builtins.str
-    """The issuer that was asked; at most 2,048 characters."""
+    """The issuer that was asked; at most 2,048 characters. Set by the gateway."""
     redirect_uri: _builtins.str
     """The address to which the identity provider sends the person back; at most 2,048 characters."""
+    fresh: _builtins.bool
+    """True: the person must prove anew who they are, whatever session the identity provider keeps."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began. Set by the gateway."""
+
     def __init__(
         self,
         *,
@@ -188,10 +196,12 @@ class Login(_message.Message):
         next_path: _builtins.str = ...,
         issuer: _builtins.str = ...,
         redirect_uri: _builtins.str = ...,
+        fresh: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_verifier", b"code_verifier", "issuer", b"issuer", "next_path", b"next_path", "nonce", b"nonce", "redirect_uri", b"redirect_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_verifier", b"code_verifier", "create_time", b"create_time", "fresh", b"fresh", "issuer", b"issuer", "next_path", b"next_path", "nonce", b"nonce", "redirect_uri", b"redirect_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -434,16 +444,20 @@ class CreateLoginResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
+    AUTHORIZATION_URL_FIELD_NUMBER: _builtins.int
     state: _builtins.str
     """The state for the identity provider, with which to find it again: 256 random bits."""
+    authorization_url: _builtins.str
+    """Where to send the person: the identity provider's own address with everything that it must be told."""
     def __init__(
         self,
         *,
         state: _builtins.str = ...,
+        authorization_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,37 +515,65 @@ class CreateSessionRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_TOKEN_FIELD_NUMBER: _builtins.int
-    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
-    REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
-    NONCE_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     PREVIOUS_COOKIE_FIELD_NUMBER: _builtins.int
-    id_token: _builtins.str
-    """The identity token."""
-    access_token: _builtins.str
-    """The access token with our audience."""
-    refresh_token: _builtins.str
-    """The refresh token; may be empty."""
-    nonce: _builtins.str
-    """The nonce that the identity token must carry."""
+    link: _builtins.str
+    """The token of a sign-in link, of the development issuer only."""
     previous_cookie: _builtins.str
     """The cookie of the session that this one takes the place of, after a fresh sign-in; empty: none."""
+    @_builtins.property
+    def answer(self) -> Global___LoginAnswer:
+        """What the identity provider sent back."""
+
     def __init__(
         self,
         *,
-        id_token: _builtins.str = ...,
-        access_token: _builtins.str = ...,
-        refresh_token: _builtins.str = ...,
-        nonce: _builtins.str = ...,
+        answer: Global___LoginAnswer | None = ...,
+        link: _builtins.str = ...,
         previous_cookie: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "link", b"link", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "id_token", b"id_token", "nonce", b"nonce", "previous_cookie", b"previous_cookie", "refresh_token", b"refresh_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "link", b"link", "previous_cookie", b"previous_cookie", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["answer", "link"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___CreateSessionRequest: _TypeAlias = CreateSessionRequest  # noqa: Y015
+
+@_typing.final
+class LoginAnswer(_message.Message):
+    """What the identity provider sent back at the end of a sign-in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGIN_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The authorization code."""
+    issuer: _builtins.str
+    """The issuer that answers (RFC 9207), where the answer names one."""
+    @_builtins.property
+    def login(self) -> Global___Login:
+        """The sign-in that it answers, as TakeLogin returned it."""
+
+    def __init__(
+        self,
+        *,
+        login: Global___Login | None = ...,
+        code: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["login", b"login"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "issuer", b"issuer", "login", b"login"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateSessionRequest: _TypeAlias = CreateSessionRequest  # noqa: Y015
+Global___LoginAnswer: _TypeAlias = LoginAnswer  # noqa: Y015
 
 @_typing.final
 class CreateSessionResponse(_message.Message):

@@ -123,7 +123,10 @@ class FacadeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateLogin(self, request, context):
-        """Keeps what a sign-in must find again when the identity provider sends the person back.
+        """Begins a sign-in at the identity provider: keeps what it must find again when the provider sends the person back,
+        and tells where to send them.
+        Errors include: failed_precondition where no identity provider is configured for the console,
+        identity_provider_unavailable, gateway_overloaded where too many sign-ins are open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +141,10 @@ class FacadeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateSession(self, request, context):
-        """Opens a console session with tokens of the identity provider, which are checked here. A sign-in is audited.
-        Errors include: permission_denied where the person belongs nowhere or is suspended.
+        """Opens a console session: with the code of the identity provider, which is redeemed and whose tokens are checked
+        here, or with a sign-in link of the development issuer, which works once. A sign-in is audited.
+        Errors include: invalid_id_token, identity_provider_unavailable, permission_denied where the person belongs
+        nowhere or is suspended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

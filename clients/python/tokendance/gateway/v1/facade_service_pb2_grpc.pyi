@@ -44,14 +44,20 @@ class FacadeServiceStub:
     ReportDelivery: _grpc.UnaryUnaryMultiCallable[_facade_service_pb2.ReportDeliveryRequest, _facade_service_pb2.ReportDeliveryResponse]
     """Tells what became of answers on their way to callers. A repeat changes nothing."""
     CreateLogin: _grpc.UnaryUnaryMultiCallable[_facade_service_pb2.CreateLoginRequest, _facade_service_pb2.CreateLoginResponse]
-    """Keeps what a sign-in must find again when the identity provider sends the person back."""
+    """Begins a sign-in at the identity provider: keeps what it must find again when the provider sends the person back,
+    and tells where to send them.
+    Errors include: failed_precondition where no identity provider is configured for the console,
+    identity_provider_unavailable, gateway_overloaded where too many sign-ins are open.
+    """
     TakeLogin: _grpc.UnaryUnaryMultiCallable[_facade_service_pb2.TakeLoginRequest, _facade_service_pb2.TakeLoginResponse]
     """Returns what CreateLogin kept and forgets it: a second call finds nothing.
     Errors include: not_found.
     """
     CreateSession: _grpc.UnaryUnaryMultiCallable[_facade_service_pb2.CreateSessionRequest, _facade_service_pb2.CreateSessionResponse]
-    """Opens a console session with tokens of the identity provider, which are checked here. A sign-in is audited.
-    Errors include: permission_denied where the person belongs nowhere or is suspended.
+    """Opens a console session: with the code of the identity provider, which is redeemed and whose tokens are checked
+    here, or with a sign-in link of the development issuer, which works once. A sign-in is audited.
+    Errors include: invalid_id_token, identity_provider_unavailable, permission_denied where the person belongs
+    nowhere or is suspended.
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_facade_service_pb2.GetSessionRequest, _facade_service_pb2.GetSessionResponse]
     """Returns a session and the token with which to call for its person, refreshed where it was about to end.
@@ -94,14 +100,20 @@ class FacadeServiceAsyncStub(FacadeServiceStub):
     ReportDelivery: _aio.UnaryUnaryMultiCallable[_facade_service_pb2.ReportDeliveryRequest, _facade_service_pb2.ReportDeliveryResponse]  # type: ignore[assignment]
     """Tells what became of answers on their way to callers. A repeat changes nothing."""
     CreateLogin: _aio.UnaryUnaryMultiCallable[_facade_service_pb2.CreateLoginRequest, _facade_service_pb2.CreateLoginResponse]  # type: ignore[assignment]
-    """Keeps what a sign-in must find again when the identity provider sends the person back."""
+    """Begins a sign-in at the identity provider: keeps what it must find again when the provider sends the person back,
+    and tells where to send them.
+    Errors include: failed_precondition where no identity provider is configured for the console,
+    identity_provider_unavailable, gateway_overloaded where too many sign-ins are open.
+    """
     TakeLogin: _aio.UnaryUnaryMultiCallable[_facade_service_pb2.TakeLoginRequest, _facade_service_pb2.TakeLoginResponse]  # type: ignore[assignment]
     """Returns what CreateLogin kept and forgets it: a second call finds nothing.
     Errors include: not_found.
     """
     CreateSession: _aio.UnaryUnaryMultiCallable[_facade_service_pb2.CreateSessionRequest, _facade_service_pb2.CreateSessionResponse]  # type: ignore[assignment]
-    """Opens a console session with tokens of the identity provider, which are checked here. A sign-in is audited.
-    Errors include: permission_denied where the person belongs nowhere or is suspended.
+    """Opens a console session: with the code of the identity provider, which is redeemed and whose tokens are checked
+    here, or with a sign-in link of the development issuer, which works once. A sign-in is audited.
+    Errors include: invalid_id_token, identity_provider_unavailable, permission_denied where the person belongs
+    nowhere or is suspended.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_facade_service_pb2.GetSessionRequest, _facade_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Returns a session and the token with which to call for its person, refreshed where it was about to end.
@@ -159,7 +171,11 @@ class FacadeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _facade_service_pb2.CreateLoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_facade_service_pb2.CreateLoginResponse, _abc.Awaitable[_facade_service_pb2.CreateLoginResponse]]:
-        """Keeps what a sign-in must find again when the identity provider sends the person back."""
+        """Begins a sign-in at the identity provider: keeps what it must find again when the provider sends the person back,
+        and tells where to send them.
+        Errors include: failed_precondition where no identity provider is configured for the console,
+        identity_provider_unavailable, gateway_overloaded where too many sign-ins are open.
+        """
 
     @_abc_1.abstractmethod
     def TakeLogin(
@@ -177,8 +193,10 @@ class FacadeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _facade_service_pb2.CreateSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_facade_service_pb2.CreateSessionResponse, _abc.Awaitable[_facade_service_pb2.CreateSessionResponse]]:
-        """Opens a console session with tokens of the identity provider, which are checked here. A sign-in is audited.
-        Errors include: permission_denied where the person belongs nowhere or is suspended.
+        """Opens a console session: with the code of the identity provider, which is redeemed and whose tokens are checked
+        here, or with a sign-in link of the development issuer, which works once. A sign-in is audited.
+        Errors include: invalid_id_token, identity_provider_unavailable, permission_denied where the person belongs
+        nowhere or is suspended.
         """
 
     @_abc_1.abstractmethod
