@@ -355,6 +355,7 @@ class CompletionRequest(_message.Message):
     INCLUDE_USAGE_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    DIALECT_HEADERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The public model name or alias."""
     parallel_tool_calls: _builtins.bool
@@ -424,6 +425,12 @@ class CompletionRequest(_message.Message):
         512 characters.
         """
 
+    @_builtins.property
+    def dialect_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___DialectHeader]:
+        """Headers of the dialect that change what the request means, such as `anthropic-beta`. They reach an upstream
+        of the same dialect that knows them; towards another dialect each is named in a warning. At most 8.
+        """
+
     def __init__(
         self,
         *,
@@ -449,10 +456,11 @@ class CompletionRequest(_message.Message):
         include_usage: _builtins.bool = ...,
         dialect: Global___Dialect.ValueType = ...,
         extra_json: _builtins.str = ...,
+        dialect_headers: _abc.Iterable[Global___DialectHeader] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count", "_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "audio", b"audio", "choice_count", b"choice_count", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "response_format", b"response_format", "sampling", b"sampling", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count", "_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "audio", b"audio", "choice_count", b"choice_count", "dialect", b"dialect", "extra_json", b"extra_json", "include_usage", b"include_usage", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "metadata", b"metadata", "modalities", b"modalities", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "response_format", b"response_format", "safety_identifier", b"safety_identifier", "sampling", b"sampling", "service_tier", b"service_tier", "tool_choice", b"tool_choice", "tools", b"tools", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count", "_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "audio", b"audio", "choice_count", b"choice_count", "dialect", b"dialect", "dialect_headers", b"dialect_headers", "extra_json", b"extra_json", "include_usage", b"include_usage", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "metadata", b"metadata", "modalities", b"modalities", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt_cache_key", b"prompt_cache_key", "reasoning", b"reasoning", "response_format", b"response_format", "safety_identifier", b"safety_identifier", "sampling", b"sampling", "service_tier", b"service_tier", "tool_choice", b"tool_choice", "tools", b"tools", "user", b"user", "verbosity", b"verbosity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__choice_count: _TypeAlias = _typing.Literal["choice_count"]  # noqa: Y015
     _WhichOneofArgType__choice_count: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count"]  # noqa: Y015
@@ -468,6 +476,32 @@ class CompletionRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
 
 Global___CompletionRequest: _TypeAlias = CompletionRequest  # noqa: Y015
+
+@_typing.final
+class DialectHeader(_message.Message):
+    """A header that belongs to a dialect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in lower case, 1 to 64 characters."""
+    value: _builtins.str
+    """Its value: printable ASCII, at most 8,192 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DialectHeader: _TypeAlias = DialectHeader  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
@@ -1198,7 +1232,7 @@ class Sampling(_message.Message):
     """For best-effort repeatable answers."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts at which the answer ends. At most 16."""
+        """Texts at which the answer ends. At most 1,024."""
 
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -1797,6 +1831,8 @@ class Started(_message.Message):
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    EXTRA_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The answer's id: minted by the gateway."""
     model: _builtins.str
@@ -1809,6 +1845,8 @@ class Started(_message.Message):
     """The upstream's mark of its configuration."""
     dialect: Global___Dialect.ValueType
     """The dialect in which native events and `extra_json` of this stream are written."""
+    extra_json: _builtins.str
+    """Unknown fields of the beginning of the stream: one JSON object, or empty."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What was left out or changed on the way, and why."""
@@ -1816,6 +1854,10 @@ class Started(_message.Message):
     @_builtins.property
     def account(self) -> Global___CallAccount:
         """What the call leaves of the caller's limits; its cost comes at the end. Set by the gateway."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What is known of the usage when the answer begins: its prompt. Absent: nothing yet. That of Finished counts."""
 
     def __init__(
         self,
@@ -1828,10 +1870,12 @@ class Started(_message.Message):
         system_fingerprint: _builtins.str = ...,
         dialect: Global___Dialect.ValueType = ...,
         account: Global___CallAccount | None = ...,
+        usage: Global___Usage | None = ...,
+        extra_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created", b"created", "dialect", b"dialect", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created", b"created", "dialect", b"dialect", "extra_json", b"extra_json", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
