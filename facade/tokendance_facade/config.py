@@ -41,6 +41,33 @@ class ServerTlsConfig(TlsConfig):
         return TlsFiles(self.certificate, self.key, self.ca)
 
 
+class SiteConfig(BaseModel):
+    """Table [facade.site]: what the public pages call themselves, and what they may not say.
+
+    `console_url` is where people sign in to administer, and `support` how to reach support, an address or a sentence;
+    empty: the pages name none. `private_names` are words for parts of the gateway that no public text may hold: in
+    what operators write about models, incidents and maintenance the pages put another word in their place.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    brand: str = Field(default="TokenDance Gateway", min_length=1, max_length=60)
+    console_url: str = Field(default="", max_length=2048)
+    support: str = Field(default="", max_length=300)
+    private_names: tuple[Annotated[str, Field(min_length=2, max_length=60)], ...] = (
+        *("NewAPI", "MetAPI", "Codex2API", "Portal", "mihomo", "proxy-gateway"),
+        *("Redis", "Valkey", "PostgreSQL", "asyncpg", "SQLite", "SQLAlchemy", "Alembic", "aiohttp", "uvloop", "Jinja"),
+        *("tokendance_server", "tokendance_facade", "tokendance_cli"),
+    )
+
+    @field_validator("console_url")
+    @classmethod
+    def _check_console(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("the address of the console begins with https://")
+        return value
+
+
 class FacadeConfig(BaseModel):
     """Table [facade]. Addresses are `host:port`, `[ipv6]:port` or `unix:///path`; port 0 picks a free one.
 
@@ -61,6 +88,7 @@ class FacadeConfig(BaseModel):
     server: str = ""
     server_tls: ServerTlsConfig | None = None
     public_base_url: str = Field(default="", max_length=2048)
+    site: SiteConfig = SiteConfig()
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=32 * MiB, ge=1024)
