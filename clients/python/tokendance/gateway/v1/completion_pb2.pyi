@@ -514,6 +514,7 @@ class Message(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """Who speaks."""
     name: _builtins.str
@@ -524,6 +525,8 @@ class Message(_message.Message):
     """Unknown fields of the message: one JSON object, or empty.
     At most 256 fields and 64 KiB.
     """
+    instructions: _builtins.bool
+    """True where the dialect has this text outside of the conversation, such as `instructions` of Responses."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
         """What is said, in order."""
@@ -536,10 +539,11 @@ class Message(_message.Message):
         name: _builtins.str = ...,
         id: _builtins.str = ...,
         extra_json: _builtins.str = ...,
+        instructions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_json", b"extra_json", "id", b"id", "name", b"name", "parts", b"parts", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_json", b"extra_json", "id", b"id", "instructions", b"instructions", "name", b"name", "parts", b"parts", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +564,7 @@ class Part(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     NATIVE_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     CACHE_BREAKPOINT_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
     extra_json: _builtins.str
@@ -603,6 +608,12 @@ class Part(_message.Message):
         """What only one dialect knows."""
 
     @_builtins.property
+    def item(self) -> Global___Item:
+        """The item that begins with this part, where the dialect writes a turn as a list of items. Content without one
+        belongs to the item of the content before it; each call, result and reasoning is an item of its own.
+        """
+
+    @_builtins.property
     def cache_breakpoint(self) -> Global___CacheBreakpoint:
         """A mark that the prompt up to here may be cached."""
 
@@ -618,18 +629,55 @@ class Part(_message.Message):
         reasoning: Global___ReasoningContent | None = ...,
         refusal: Global___Refusal | None = ...,
         native: Global___NativePart | None = ...,
+        item: Global___Item | None = ...,
         cache_breakpoint: Global___CacheBreakpoint | None = ...,
         extra_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "cache_breakpoint", b"cache_breakpoint", "content", b"content", "file", b"file", "image", b"image", "native", b"native", "reasoning", b"reasoning", "refusal", b"refusal", "text", b"text", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "cache_breakpoint", b"cache_breakpoint", "content", b"content", "file", b"file", "image", b"image", "item", b"item", "native", b"native", "reasoning", b"reasoning", "refusal", b"refusal", "text", b"text", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "cache_breakpoint", b"cache_breakpoint", "content", b"content", "extra_json", b"extra_json", "file", b"file", "image", b"image", "native", b"native", "reasoning", b"reasoning", "refusal", b"refusal", "text", b"text", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "cache_breakpoint", b"cache_breakpoint", "content", b"content", "extra_json", b"extra_json", "file", b"file", "image", b"image", "item", b"item", "native", b"native", "reasoning", b"reasoning", "refusal", b"refusal", "text", b"text", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "image", "audio", "file", "tool_call", "tool_result", "reasoning", "refusal", "native"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
 Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
+class Item(_message.Message):
+    """What a dialect says of one item of a turn, beside what it holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id of an item that holds content; calls, results and reasoning have their own place for it."""
+    status: _builtins.str
+    """How far it came: `completed`, `incomplete` or `in_progress`; empty where it is not said."""
+    phase: _builtins.str
+    """What the content is to the turn: `commentary` or `final_answer`; empty where it is not said."""
+    extra_json: _builtins.str
+    """Unknown fields of an item that holds content: one JSON object, or empty.
+    At most 256 fields and 64 KiB.
+    """
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        phase: _builtins.str = ...,
+        extra_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra_json", b"extra_json", "id", b"id", "phase", b"phase", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
 class Text(_message.Message):
@@ -1060,6 +1108,8 @@ class Tool(_message.Message):
     NATIVE_JSON_FIELD_NUMBER: _builtins.int
     CACHE_BREAKPOINT_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    DECLARED_IN_FIELD_NUMBER: _builtins.int
+    NAMESPACE_JSON_FIELD_NUMBER: _builtins.int
     kind: Global___ToolKind.ValueType
     """What kind of tool it is."""
     name: _builtins.str
@@ -1080,6 +1130,14 @@ class Tool(_message.Message):
     """Unknown fields of the tool: one JSON object, or empty.
     At most 256 fields and 64 KiB.
     """
+    declared_in: _builtins.int
+    """The message that declares the tool, from 0, where the dialect lets the conversation declare tools; that message
+    holds the declaration as a native part. Absent: the request itself declares it.
+    """
+    namespace_json: _builtins.str
+    """The namespace as its dialect describes it, without its tools: one JSON object; only with its first tool.
+    At most 256 fields and 64 KiB.
+    """
     @_builtins.property
     def cache_breakpoint(self) -> Global___CacheBreakpoint:
         """A mark that the prompt up to here may be cached."""
@@ -1097,13 +1155,20 @@ class Tool(_message.Message):
         native_json: _builtins.str = ...,
         cache_breakpoint: Global___CacheBreakpoint | None = ...,
         extra_json: _builtins.str = ...,
+        declared_in: _builtins.int | None = ...,
+        namespace_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strict", b"_strict", "cache_breakpoint", b"cache_breakpoint", "strict", b"strict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_in", b"_declared_in", "_strict", b"_strict", "cache_breakpoint", b"cache_breakpoint", "declared_in", b"declared_in", "strict", b"strict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strict", b"_strict", "cache_breakpoint", b"cache_breakpoint", "description", b"description", "extra_json", b"extra_json", "format_json", b"format_json", "kind", b"kind", "name", b"name", "namespace", b"namespace", "native_json", b"native_json", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_in", b"_declared_in", "_strict", b"_strict", "cache_breakpoint", b"cache_breakpoint", "declared_in", b"declared_in", "description", b"description", "extra_json", b"extra_json", "format_json", b"format_json", "kind", b"kind", "name", b"name", "namespace", b"namespace", "namespace_json", b"namespace_json", "native_json", b"native_json", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__declared_in: _TypeAlias = _typing.Literal["declared_in"]  # noqa: Y015
+    _WhichOneofArgType__declared_in: _TypeAlias = _typing.Literal["_declared_in", b"_declared_in"]  # noqa: Y015
     _WhichOneofReturnType__strict: _TypeAlias = _typing.Literal["strict"]  # noqa: Y015
     _WhichOneofArgType__strict: _TypeAlias = _typing.Literal["_strict", b"_strict"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__declared_in) -> _WhichOneofReturnType__declared_in | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strict) -> _WhichOneofReturnType__strict | None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
@@ -1892,6 +1957,7 @@ class TextDelta(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """The choice, from 0."""
     item: _builtins.int
@@ -1900,6 +1966,8 @@ class TextDelta(_message.Message):
     """The text to append."""
     extra_json: _builtins.str
     """Unknown fields of the piece: one JSON object, or empty."""
+    part: _builtins.int
+    """The part of the item, from 0."""
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Log probabilities of its tokens."""
@@ -1912,10 +1980,11 @@ class TextDelta(_message.Message):
         text: _builtins.str = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         extra_json: _builtins.str = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "extra_json", b"extra_json", "item", b"item", "logprobs", b"logprobs", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "extra_json", b"extra_json", "item", b"item", "logprobs", b"logprobs", "part", b"part", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2037,12 +2106,15 @@ class RefusalDelta(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """The choice, from 0."""
     item: _builtins.int
     """The output item, from 0."""
     text: _builtins.str
     """The text to append."""
+    part: _builtins.int
+    """The part of the item, from 0."""
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Log probabilities of its tokens."""
@@ -2054,10 +2126,11 @@ class RefusalDelta(_message.Message):
         item: _builtins.int = ...,
         text: _builtins.str = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "item", b"item", "logprobs", b"logprobs", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "item", b"item", "logprobs", b"logprobs", "part", b"part", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2152,10 +2225,13 @@ class CitationDelta(_message.Message):
     CHOICE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     CITATION_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """The choice, from 0."""
     item: _builtins.int
     """The output item, from 0."""
+    part: _builtins.int
+    """The part of the item, from 0."""
     @_builtins.property
     def citation(self) -> Global___Citation:
         """The source."""
@@ -2166,10 +2242,11 @@ class CitationDelta(_message.Message):
         choice: _builtins.int = ...,
         item: _builtins.int = ...,
         citation: Global___Citation | None = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "citation", b"citation", "item", b"item"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "citation", b"citation", "item", b"item", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2185,6 +2262,7 @@ class ItemStarted(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """The choice, from 0."""
     item: _builtins.int
@@ -2193,6 +2271,8 @@ class ItemStarted(_message.Message):
     """The item's id in its dialect; may be empty."""
     type: _builtins.str
     """The item's type in its dialect, such as `message` or `reasoning`."""
+    phase: _builtins.str
+    """What the content is to the turn: `commentary` or `final_answer`; empty where it is not said."""
     def __init__(
         self,
         *,
@@ -2200,10 +2280,11 @@ class ItemStarted(_message.Message):
         item: _builtins.int = ...,
         id: _builtins.str = ...,
         type: _builtins.str = ...,
+        phase: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "id", b"id", "item", b"item", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "id", b"id", "item", b"item", "phase", b"phase", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2217,19 +2298,27 @@ class ItemFinished(_message.Message):
 
     CHOICE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    EXTRA_JSON_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """The choice, from 0."""
     item: _builtins.int
     """The item, from 0."""
+    status: _builtins.str
+    """How far it came: `completed` or `incomplete`; empty where it is not said."""
+    extra_json: _builtins.str
+    """Unknown fields of the item: one JSON object, or empty."""
     def __init__(
         self,
         *,
         choice: _builtins.int = ...,
         item: _builtins.int = ...,
+        status: _builtins.str = ...,
+        extra_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "item", b"item"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "extra_json", b"extra_json", "item", b"item", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -230,6 +230,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The parts of the gateway do not accept each other: what its facade shows is no facade's certificate. No call is
     served until its operator has set that right.
     """
+    ERROR_REASON_WEBSOCKET_NOT_SERVED: _ErrorReason.ValueType  # 79
+    """The caller asked for a WebSocket, which this path does not serve; it serves the same over HTTP."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. The name without its prefix is ErrorInfo.reason, with the domain `gateway.tokendance`."""
@@ -342,6 +344,8 @@ ERROR_REASON_GATEWAY_MISCONFIGURED: ErrorReason.ValueType  # 78
 """The parts of the gateway do not accept each other: what its facade shows is no facade's certificate. No call is
 served until its operator has set that right.
 """
+ERROR_REASON_WEBSOCKET_NOT_SERVED: ErrorReason.ValueType  # 79
+"""The caller asked for a WebSocket, which this path does not serve; it serves the same over HTTP."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
