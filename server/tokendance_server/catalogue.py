@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tokendance_server.config import ModelSettings, ProviderSettings
+from tokendance_server.config import ModelSettings, ProviderSettings, RouteSettings
 from tokendance_server.domain.catalogue.editor import CatalogueEditor
 from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError
 from tokendance_server.domain.catalogue.layers import DEMO, DEMO_PROVIDER, Layer, model_of
-from tokendance_server.domain.catalogue.models import ModelIndex, ProviderConfig, Route
+from tokendance_server.domain.catalogue.models import Caps, Fallback, ModelIndex, ProviderConfig, Route
 from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
@@ -72,6 +72,8 @@ class NodeUpstreams:
     def build(self, provider: ProviderConfig) -> Upstream:
         """Return its upstream. Raises SpecError."""
         try:
+            for credential in provider.more_credentials:
+                self._build(dataclasses.replace(provider, credential=credential))
             return self._build(provider)
         except ValueError as exc:
             raise SpecError(self._field_at_fault(provider), str(exc)) from exc
@@ -115,6 +117,7 @@ def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPo
         raise SpecError("base_url", str(exc)) from exc
     try:
         credential = resolve(spec.credential_reference, secrets_dir)
+        more_credentials = tuple(resolve(one, secrets_dir) for one in spec.more_credential_references)
     except ValueError as exc:
         raise SpecError("credential", str(exc)) from exc
     return ProviderConfig(
@@ -129,6 +132,8 @@ def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPo
         first_byte_timeout_s=spec.first_byte_timeout_s,
         idle_timeout_s=spec.idle_timeout_s,
         total_timeout_s=spec.total_timeout_s,
+        more_credentials=more_credentials,
+        caps=spec.caps,
     )
 
 
@@ -233,12 +238,18 @@ def _provider_spec(one: ProviderSettings) -> ProviderSpec:
         first_byte_timeout_s=one.first_byte_timeout_s,
         idle_timeout_s=one.idle_timeout_s,
         total_timeout_s=one.total_timeout_s,
+        more_credential_references=one.more_credentials,
+        caps=_caps(one),
     )
+
+
+def _caps(one: ProviderSettings | RouteSettings) -> Caps:
+    return Caps(one.max_concurrent_requests, one.max_requests_per_minute, one.max_tokens_per_minute)
 
 
 def _model_spec(one: ModelSettings) -> ModelSpec:
     return ModelSpec(
-        routes=tuple(Route(r.provider, r.upstream_model, r.weight, r.priority) for r in one.routes),
+        routes=tuple(Route(r.provider, r.upstream_model, r.weight, r.priority, r.tags, _caps(r)) for r in one.routes),
         aliases=one.aliases,
         display_name=one.display_name,
         description=one.description,
@@ -249,6 +260,7 @@ def _model_spec(one: ModelSettings) -> ModelSpec:
         availability_note=one.availability_note,
         owned_by=one.owned_by,
         public=True,
+        fallbacks=tuple(Fallback(f.model, f.causes) for f in one.fallbacks),
     )
 
 

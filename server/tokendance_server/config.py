@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from tokendance.tls_files import TlsFiles
+from tokendance_server.domain.catalogue.models import FallbackCause
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.networks import parse_network
 from tokendance_server.domain.names import tenant_of
@@ -27,6 +28,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
 # Whole names only: a pattern would let every machine of a domain speak for callers.
 Identity = Annotated[str, StringConstraints(pattern=r"^([a-z0-9_-]+(\.[a-z0-9_-]+)*|[a-z][a-z0-9+.-]*:[!-~]+)$")]
+Tag = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MiB = 1024 * 1024
 _DATABASE_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|/[^@:]+)(?::[0-9]{1,5})?")
@@ -318,14 +320,26 @@ class ServerConfig(Settings):
         return self
 
 
-class ProviderSettings(Settings):
-    """One [[providers]] table: an upstream and how to reach it. Times in seconds."""
+class CapSettings(Settings):
+    """The most that a route or a credential takes; what is left out has no cap."""
+
+    max_concurrent_requests: int | None = Field(default=None, ge=1)
+    max_requests_per_minute: int | None = Field(default=None, ge=1)
+    max_tokens_per_minute: int | None = Field(default=None, ge=1)
+
+
+class ProviderSettings(CapSettings):
+    """One [[providers]] table: an upstream and how to reach it. Times in seconds; caps hold for each credential.
+
+    Calls are shared among `credential` and `more_credentials`.
+    """
 
     name: Name
     kind: Literal["openai", "demo"]
     base_url: str = ""
     public_label: str = Field(default="", max_length=100)
     credential: str = Field(default="", max_length=512)
+    more_credentials: tuple[Annotated[str, Field(max_length=512)], ...] = Field(default=(), max_length=15)
     capabilities: frozenset[str] = frozenset()
     extra_headers: dict[str, str] = {}
     connect_timeout_s: Seconds = 5
@@ -340,20 +354,31 @@ class ProviderSettings(Settings):
         mistakes = []
         if not self.base_url.startswith(("http://", "https://")):
             mistakes.append("base_url must start with http:// or https://")
-        if self.credential and not self.credential.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
+        references = [one for one in (self.credential, *self.more_credentials) if one]
+        if not all(one.startswith(("env:TOKENDANCE_PROVIDER_", "file:")) for one in references):
             mistakes.append("credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
+        if self.more_credentials and not self.credential:
+            mistakes.append("more_credentials go with a first credential")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
 
 
-class RouteSettings(Settings):
-    """One route of a model."""
+class RouteSettings(CapSettings):
+    """One route of a model; organizations and keys exclude routes by `tags`."""
 
     provider: Name
     upstream_model: ModelName
     weight: int = Field(default=1, ge=1, le=1000)
     priority: int = Field(default=0, ge=0, le=1000)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+
+
+class FallbackSettings(Settings):
+    """A model that answers in the place of another, for these causes, or for any."""
+
+    model: ModelName
+    causes: tuple[FallbackCause, ...] = ()
 
 
 class ModelSettings(Settings):
@@ -372,6 +397,7 @@ class ModelSettings(Settings):
     supported_parameters: tuple[str, ...] = ()
     availability_note: str = ""
     owned_by: str = "tokendance"
+    fallbacks: tuple[FallbackSettings, ...] = Field(default=(), max_length=10)
 
 
 def check_address(value: str) -> str:

@@ -26,6 +26,8 @@ class Principal:
     allowed_models: frozenset[str] = frozenset()
     allowed_networks: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    excluded_route_tags: frozenset[str] = frozenset()
+    """The tags of routes that calls never take: those of the key, and those of its organization's policy."""
     secret_time: datetime | None = None
     """When the secret was minted that the caller came with: tells an API key's secrets apart."""
     sign_in_time: datetime | None = None

@@ -5,6 +5,7 @@ What the schema has and this version does not serve yet is refused by name, neve
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,12 +17,28 @@ from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.layers import model_of
-from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
+from tokendance_server.domain.catalogue.models import (
+    COMPLETIONS,
+    EMBEDDINGS,
+    Caps,
+    Fallback,
+    FallbackCause,
+    Model,
+    Route,
+)
 
 _CAPABILITIES = {
     name.removeprefix("MODEL_CAPABILITY_").lower(): number for name, number in pb.ModelCapability.items() if number
 }
 _CAPABILITY_NAMES = {number: name for name, number in _CAPABILITIES.items()}
+
+_CAPS = ("max_concurrent_requests", "max_requests_per_minute", "max_tokens_per_minute")
+_CAUSES = {
+    FallbackCause.CONTEXT_LENGTH: pb.FALLBACK_CAUSE_CONTEXT_LENGTH,
+    FallbackCause.CONTENT_FILTER: pb.FALLBACK_CAUSE_CONTENT_FILTER,
+    FallbackCause.UNAVAILABLE: pb.FALLBACK_CAUSE_UNAVAILABLE,
+}
+_CAUSE_OF = {number: cause for cause, number in _CAUSES.items()}
 
 _PROVIDER_FIELDS = {
     "public_label": "public_label",
@@ -34,9 +51,12 @@ _PROVIDER_FIELDS = {
     "connect_timeout": "connect_timeout_s",
     "first_byte_timeout": "first_byte_timeout_s",
     "idle_timeout": "idle_timeout_s",
+    "more_credential_references": "more_credential_references",
+    **{name: f"caps.{name}" for name in _CAPS},
 }
 _MODEL_FIELDS = {
     "routes": "routes",
+    "fallbacks": "fallbacks",
     "visibility": "public",
     "model.aliases": "aliases",
     "model.display_name": "display_name",
@@ -51,16 +71,9 @@ _MODEL_FIELDS = {
 """The paths of an update mask, and the field of the spec that each names."""
 
 _LATER_OF_PROVIDER = ("proxy_url", "ca_bundle_pem")
-_LATER_OF_CONFIG = ("organizations", "fallback_models")
+_LATER_OF_CONFIG = ("organizations",)
 _LATER_OF_MODEL = ("input_modalities", "output_modalities", "deprecate_time", "successor", "prices")
-_LATER_OF_ROUTE = (
-    "tags",
-    "default_parameters_json",
-    "forced_parameters_json",
-    "max_concurrent_requests",
-    "max_requests_per_minute",
-    "max_tokens_per_minute",
-)
+_LATER_OF_ROUTE = ("default_parameters_json", "forced_parameters_json")
 
 
 def provider_id(name: str) -> str:
@@ -88,6 +101,8 @@ def provider_message(entry: Entry[ProviderSpec]) -> pb.Provider:
         connect_timeout=_duration(spec.connect_timeout_s),
         first_byte_timeout=_duration(spec.first_byte_timeout_s),
         idle_timeout=_duration(spec.idle_timeout_s),
+        more_credential_references=spec.more_credential_references,
+        **_set_caps(spec.caps),
         etag=entry.etag,
         read_only=entry.read_only,
     )
@@ -105,8 +120,14 @@ def model_config_message(entry: Entry[ModelSpec]) -> pb.ModelConfig:
                 upstream_model=route.upstream_model,
                 weight=route.weight,
                 priority=route.priority,
+                tags=route.tags,
+                **_set_caps(route.caps),
             )
             for route in entry.spec.routes
+        ],
+        fallbacks=[
+            pb.Fallback(model=one.model, causes=[_CAUSES[cause] for cause in one.causes])
+            for one in entry.spec.fallbacks
         ],
         visibility=pb.MODEL_VISIBILITY_PUBLIC if entry.spec.public else pb.MODEL_VISIBILITY_INTERNAL,
         etag=entry.etag,
@@ -159,10 +180,15 @@ def model_id_of(message: pb.ModelConfig) -> str:
 
 
 def provider_changes(message: pb.Provider, paths: Iterable[str]) -> dict[str, Any]:
-    """Return the new values by the field of ProviderSpec, and `credential` itself. Raises for any other path."""
+    """Return the new values by the field of ProviderSpec, and `credential` itself. Raises for any other path.
+
+    A cap alone is named such as `caps.max_concurrent_requests`.
+    """
     fields = _fields(paths, _PROVIDER_FIELDS, _LATER_OF_PROVIDER)
     spec = _provider_spec(message)
-    return {field: message.credential if field == "credential" else getattr(spec, field) for field in fields}
+    return {
+        field: message.credential if field == "credential" else operator.attrgetter(field)(spec) for field in fields
+    }
 
 
 def model_changes(message: pb.ModelConfig, paths: Iterable[str]) -> dict[str, Any]:
@@ -187,6 +213,8 @@ def _provider_spec(message: pb.Provider) -> ProviderSpec:
         credential_reference=message.credential_reference,
         capabilities=tuple(sorted(set(message.capabilities))),
         extra_headers=dict(sorted(message.extra_headers.items())),
+        more_credential_references=tuple(message.more_credential_references),
+        caps=_caps(message),
         **times,
     )
 
@@ -208,7 +236,20 @@ def _model_spec(message: pb.ModelConfig) -> ModelSpec:
         public=message.visibility == pb.MODEL_VISIBILITY_PUBLIC,
         capabilities=_capabilities(model.capabilities) or (COMPLETIONS,),
         owned_by=model.owned_by or "tokendance",
+        fallbacks=tuple(_fallback(one) for one in message.fallbacks),
     )
+
+
+def _fallback(message: pb.Fallback) -> Fallback:
+    return Fallback(model_id(message.model), tuple(dict.fromkeys(_CAUSE_OF[cause] for cause in message.causes)))
+
+
+def _caps(message: Any) -> Caps:
+    return Caps(**{name: getattr(message, name) if message.HasField(name) else None for name in _CAPS})
+
+
+def _set_caps(caps: Caps) -> dict[str, Any]:
+    return {name: cap for name in _CAPS if (cap := getattr(caps, name)) is not None}
 
 
 def _capabilities(numbers: Iterable[pb.ModelCapability.ValueType]) -> tuple[str, ...]:
@@ -222,7 +263,14 @@ def _capabilities(numbers: Iterable[pb.ModelCapability.ValueType]) -> tuple[str,
 
 def _route(message: pb.Route, where: str) -> Route:
     _refuse_later(message, _LATER_OF_ROUTE, where)
-    return Route(provider_id(message.provider), message.upstream_model, message.weight or 1, message.priority)
+    return Route(
+        provider_id(message.provider),
+        message.upstream_model,
+        message.weight or 1,
+        message.priority,
+        tuple(message.tags),
+        _caps(message),
+    )
 
 
 def _fields(paths: Iterable[str], known: Mapping[str, str], later: Iterable[str]) -> list[str]:

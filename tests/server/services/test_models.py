@@ -118,7 +118,7 @@ async def test_an_update_changes_what_its_mask_names(office: Office) -> None:
         (provider(), "proxy_url", "unsupported_parameter"),
         (model(), "model", "invalid_request"),
         (model(), "model.prices", "unsupported_parameter"),
-        (model(), "fallback_models", "unsupported_parameter"),
+        (model(), "organizations", "unsupported_parameter"),
     ],
 )
 async def test_a_mask_names_only_what_can_be_changed(office: Office, message: Any, path: str, code: str) -> None:
@@ -238,7 +238,12 @@ def _route(**fields: Any) -> list[pb.Route]:
         (model(routes=_route(provider="providers/none")), "model_config.routes[0].provider", "invalid_request"),
         (model(routes=_route(weight=2000)), "model_config.routes[0].weight", "invalid_request"),
         (model(routes=_route(priority=-1)), "model_config.routes[0].priority", "invalid_request"),
-        (model(routes=_route(tags=["eu"])), "model_config.routes[0].tags", "unsupported_parameter"),
+        (model(routes=_route(tags=["two words"])), "model_config.routes[0].tags[0]", "invalid_request"),
+        (
+            model(routes=_route(forced_parameters_json="{}")),
+            "model_config.routes[0].forced_parameters_json",
+            "unsupported_parameter",
+        ),
         (model(aliases=["x", "x"]), "model_config.model.aliases[1]", "invalid_request"),
         (model(aliases=["x", "quick"]), "model_config.model.aliases[1]", "already_exists"),
         (model(aliases=["taken"]), "model_config.model.aliases[0]", "already_exists"),

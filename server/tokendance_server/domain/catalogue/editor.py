@@ -253,6 +253,10 @@ class CatalogueEditor:
     def _with_changes(self, name: str, kept: ProviderSpec, changes: Mapping[str, Any]) -> ProviderSpec:
         fields = dict(changes)
         credential = fields.pop("credential", None)
+        caps = {name: fields.pop(name) for name in changes if name.startswith("caps.")}
+        if caps:
+            changed_caps = {name.removeprefix("caps."): cap for name, cap in caps.items()}
+            fields["caps"] = dataclasses.replace(kept.caps, **changed_caps)
         spec = dataclasses.replace(kept, **fields)
         given = credential is not None or "credential_reference" in fields
         if credential is not None or fields.get("credential_reference"):
@@ -264,6 +268,8 @@ class CatalogueEditor:
             spec = self._seals.with_credential(name, spec, credential)
         elif not given and origin_of(spec.base_url) != origin_of(kept.base_url):
             spec = dataclasses.replace(spec, credential_reference="", sealed_credential="")
+        if "more_credential_references" not in fields and origin_of(spec.base_url) != origin_of(kept.base_url):
+            spec = dataclasses.replace(spec, more_credential_references=())
         return spec
 
     def _check_provider(self, name: str, spec: ProviderSpec) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokendance_server.domain.audit.events import EventDraft
-from tokendance_server.domain.catalogue.models import COMPLETIONS, Route
+from tokendance_server.domain.catalogue.models import COMPLETIONS, NO_CAPS, Caps, Fallback, FallbackCause, Route
 from tokendance_server.domain.changes import ChangeKind
 
 
@@ -32,6 +32,8 @@ class ProviderSpec:
     first_byte_timeout_s: float = 600.0
     idle_timeout_s: float = 120.0
     total_timeout_s: float = 3600.0
+    more_credential_references: tuple[str, ...] = ()
+    caps: Caps = NO_CAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ModelSpec:
     availability_note: str = ""
     owned_by: str = "tokendance"
     public: bool = False
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 class EntryKind(StrEnum):
@@ -146,15 +149,30 @@ def document_of(spec: ProviderSpec | ModelSpec) -> dict[str, Any]:
 def read_provider(document: Mapping[str, Any]) -> ProviderSpec:
     """Return the provider of a document; what only a newer version of the gateway writes is passed over."""
     known = _known(document, ProviderSpec)
-    return ProviderSpec(**{**known, "capabilities": tuple(known.get("capabilities", ()))})
+    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    return ProviderSpec(**{**known, **lists, "caps": _caps(known)})
 
 
 def read_model(document: Mapping[str, Any]) -> ModelSpec:
     """Return the model of a document; what only a newer version of the gateway writes is passed over."""
     known = _known(document, ModelSpec)
-    routes = tuple(Route(**_known(route, Route)) for route in known.pop("routes", ()))
+    routes = tuple(_route(_known(route, Route)) for route in known.pop("routes", ()))
+    fallbacks = tuple(_fallback(one) for one in known.pop("fallbacks", ()))
     lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    return ModelSpec(routes=routes, **{**known, **lists})
+    return ModelSpec(routes=routes, fallbacks=fallbacks, **{**known, **lists})
+
+
+def _route(known: Mapping[str, Any]) -> Route:
+    return Route(**{**known, "tags": tuple(known.get("tags", ())), "caps": _caps(known)})
+
+
+def _caps(known: Mapping[str, Any]) -> Caps:
+    return Caps(**_known(known.get("caps", {}), Caps))
+
+
+def _fallback(document: Mapping[str, Any]) -> Fallback:
+    causes = [one for one in document.get("causes", ()) if one in [*FallbackCause]]
+    return Fallback(document["model"], tuple(map(FallbackCause, causes)))
 
 
 def _known(document: Mapping[str, Any], kind: type) -> dict[str, Any]:

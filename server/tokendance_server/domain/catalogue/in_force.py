@@ -6,6 +6,8 @@ It is replaced as a whole whenever what is kept changes. Calls that run keep the
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,7 +16,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance_server.domain.catalogue.entries import CatalogueStore, ProviderSpec, Rows
 from tokendance_server.domain.catalogue.layers import Layer, combine
-from tokendance_server.domain.catalogue.models import ModelIndex, ProviderConfig
+from tokendance_server.domain.catalogue.models import NO_CAPS, Caps, ModelIndex, ProviderConfig
 from tokendance_server.domain.changes import Change
 from tokendance_server.domain.upstream import Upstream, UpstreamCall
 
@@ -40,12 +42,26 @@ class Upstreams(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """One credential of a provider, and the upstream that calls with it. `id` tells it from others, and is not it."""
+
+    id: str
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
-    """The catalogue with everything that serves it: upstreams and public labels by the provider's name."""
+    """The catalogue with everything that serves it: upstreams and public labels by the provider's name.
+
+    `seats` are all credentials of a provider that can be called, where `upstreams` has the first; `caps` are those of
+    each credential of a provider that has any.
+    """
 
     catalog: ModelIndex
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    seats: Mapping[str, Sequence[Seat]] = field(default_factory=dict)
+    caps: Mapping[str, Caps] = field(default_factory=dict)
 
 
 class Catalogue:
@@ -62,7 +78,7 @@ class Catalogue:
         self._upstreams = upstreams
         self._report = report
         self._problems: list[str] = []
-        self._built: dict[str, tuple[ProviderConfig, Upstream]] = {}
+        self._built: dict[str, tuple[ProviderConfig, Sequence[Seat]]] = {}
         self._serving = Serving(ModelIndex([], version=0))
         self._reading = asyncio.Lock()
         self._outdated = asyncio.Event()
@@ -131,29 +147,46 @@ class Catalogue:
         problems = [*combined.problems]
         upstreams: dict[str, Upstream] = {}
         labels: dict[str, str] = {}
-        built: dict[str, tuple[ProviderConfig, Upstream]] = {}
+        built: dict[str, tuple[ProviderConfig, Sequence[Seat]]] = {}
         for name, spec in combined.providers.items():
             labels[name] = spec.public_label or name
             try:
-                built[name] = self._upstream(name, spec)
-                upstreams[name] = built[name][1]
+                built[name] = self._seats(name, spec)
+                upstreams[name] = built[name][1][0].upstream
             except SpecError as exc:
                 problems.append(f"provider {name!r} cannot be called: {exc}")
                 upstreams[name] = UnusableUpstream()
         self._built = built
-        self._serving = Serving(ModelIndex(combined.models, rows.version), upstreams, labels)
+        self._serving = Serving(
+            ModelIndex(combined.models, rows.version),
+            upstreams,
+            labels,
+            {name: seats for name, (_, seats) in built.items()},
+            {name: spec.caps for name, spec in combined.providers.items() if spec.caps != NO_CAPS},
+        )
         self._tell(problems)
 
-    def _upstream(self, name: str, spec: ProviderSpec) -> tuple[ProviderConfig, Upstream]:
+    def _seats(self, name: str, spec: ProviderSpec) -> tuple[ProviderConfig, Sequence[Seat]]:
         config = self._upstreams.configure(name, spec)
         known = self._built.get(name)
         # What an upstream has learnt of its provider stays where the provider stays the same.
-        return known if known and known[0] == config else (config, self._upstreams.build(config))
+        if known and known[0] == config:
+            return known
+        alone = [
+            dataclasses.replace(config, credential=credential, more_credentials=())
+            for credential in dict.fromkeys((config.credential, *config.more_credentials))
+        ]
+        return config, [Seat(_mark(one.credential), self._upstreams.build(one)) for one in alone]
 
     def _tell(self, problems: list[str]) -> None:
         if problems != self._problems:
             self._problems = problems
             self._report(problems)
+
+
+def _mark(credential: str) -> str:
+    """Return what tells a credential from others; nobody finds it from that, since nobody can guess it."""
+    return hashlib.blake2b(credential.encode(), digest_size=8, person=b"credential-mark").hexdigest()
 
 
 class UnusableUpstream:

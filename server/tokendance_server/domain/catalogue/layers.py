@@ -69,6 +69,13 @@ def combine(settings: Layer, rows: Rows) -> Combined:
     taken = {name for model in models for name in (model.id, *model.aliases)}
     kept_models = {name: entry for name, entry in rows.models.items() if name not in settings.models}
     models += _kept(kept_models, providers, taken, problems)
+    known = {model.id for model in models}
+    problems += [
+        f"model {model.id!r} falls back to {one.model!r}, which is no model"
+        for model in models
+        for one in model.fallbacks
+        if one.model not in known
+    ]
     return Combined(providers, models, problems)
 
 
@@ -119,6 +126,7 @@ def model_of(
         owned_by=spec.owned_by,
         created=int(entry.create_time.timestamp()),
         public=spec.public,
+        fallbacks=spec.fallbacks,
     )
 
 

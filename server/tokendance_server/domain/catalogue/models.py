@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
@@ -14,13 +15,46 @@ EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that may run at once, and come and be used within any minute; 1 or more each, None: any."""
+
+    max_concurrent_requests: int | None = None
+    max_requests_per_minute: int | None = None
+    max_tokens_per_minute: int | None = None
+
+
+NO_CAPS = Caps()
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One way to an upstream. Lower priorities are tried first; `weight` shares calls among equals, 1 or more."""
+    """One way to an upstream. Lower priorities are tried first; `weight` shares calls among equals, 1 or more.
+
+    Organizations and keys exclude routes by their `tags`.
+    """
 
     provider: str
     upstream_model: str
     weight: int = 1
     priority: int = 0
+    tags: tuple[str, ...] = ()
+    caps: Caps = NO_CAPS
+
+
+class FallbackCause(StrEnum):
+    """Why another model answers in the place of the one that was asked for."""
+
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A model, by its public id, that answers in the place of another: for these causes, or for any where none is."""
+
+    model: str
+    causes: tuple[FallbackCause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +74,15 @@ class Model:
     owned_by: str = "tokendance"
     created: int = 0
     public: bool = True
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """One upstream as configured. Times are in seconds; `credential` is the secret itself, resolved, never printed."""
+    """One upstream as configured. Times are in seconds; credentials are the secrets themselves, never printed.
+
+    `caps` hold for each of the credentials.
+    """
 
     id: str
     kind: str
@@ -57,6 +95,8 @@ class ProviderConfig:
     first_byte_timeout_s: float = 600.0
     idle_timeout_s: float = 120.0
     total_timeout_s: float = 3600.0
+    more_credentials: tuple[str, ...] = field(default=(), repr=False)
+    caps: Caps = NO_CAPS
 
 
 class ModelIndex:
@@ -113,5 +153,8 @@ class ModelIndex:
 
     @staticmethod
     def _allowed(model: Model, principal: Principal) -> bool:
+        excluded = principal.excluded_route_tags
+        if excluded and not any(excluded.isdisjoint(route.tags) for route in model.routes):
+            return False
         allowed = principal.allowed_models
         return not allowed or model.id in allowed or any(alias in allowed for alias in model.aliases)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.in_force import SpecError
-from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Caps
 from tokendance_server.domain.keys.rules import invalid
 
+_TAG = re.compile(r"[!-~]{1,100}")
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,256}")
 CAPABILITIES = (COMPLETIONS, EMBEDDINGS, "tools", "structured_output", "reasoning")
@@ -21,6 +23,9 @@ _MODEL = "model_config.model"
 _MOST_ALIASES = 100
 _MOST_ROUTES = 100
 _MOST_HEADERS = 50
+_MOST_MORE_CREDENTIALS = 15
+_MOST_TAGS = 32
+_MOST_FALLBACKS = 10
 _LONGEST_CREDENTIAL = 8192
 _MOST_S = 86_400
 # A secret in one of these would be shown to every administrator, and be kept as it is.
@@ -53,11 +58,10 @@ def check_provider(spec: ProviderSpec) -> None:
         raise invalid("provider.base_url", "must be empty for the built-in demo, and so must its credential")
     if spec.credential_reference and spec.sealed_credential:
         raise invalid("provider.credential", "must be left out where credential_reference says where it is")
-    if spec.credential_reference and not spec.credential_reference.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
-        # Not repeated: it may be the key itself.
-        raise invalid(
-            "provider.credential_reference", "must be env:TOKENDANCE_PROVIDER_… or file:…, never the credential itself"
-        )
+    if spec.credential_reference:
+        _check_reference(spec.credential_reference, "provider.credential_reference")
+    _check_more_credentials(spec)
+    _check_caps(spec.caps, "provider")
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout"):
         if not 0 < getattr(spec, f"{name}_s") <= _MOST_S:
             raise invalid(f"provider.{name}", f"must be more than 0 and at most {_MOST_S} s")
@@ -98,6 +102,7 @@ def check_model(name: str, spec: ModelSpec, providers: Iterable[str]) -> None:
     if not {COMPLETIONS, EMBEDDINGS} & {*spec.capabilities}:
         raise invalid(f"{_MODEL}.capabilities", f"must name {COMPLETIONS} or {EMBEDDINGS}")
     _check_routes(spec, {*providers})
+    _check_fallbacks(name, spec)
 
 
 def check_names_free(name: str, spec: ModelSpec, others: Callable[[], Iterator[tuple[str, Entry[ModelSpec]]]]) -> None:
@@ -146,6 +151,50 @@ def _check_routes(spec: ModelSpec, providers: set[str]) -> None:
             raise invalid(f"{where}.weight", "must be 1 to 1,000")
         if not 0 <= route.priority <= 1000:
             raise invalid(f"{where}.priority", "must be 0 to 1,000")
+        _check_tags(route.tags, f"{where}.tags")
+        _check_caps(route.caps, where)
+
+
+def _check_reference(reference: str, param: str) -> None:
+    if not reference.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
+        # Not repeated: it may be the key itself.
+        raise invalid(param, "must be env:TOKENDANCE_PROVIDER_… or file:…, never the credential itself")
+
+
+def _check_more_credentials(spec: ProviderSpec) -> None:
+    more = spec.more_credential_references
+    if more and not (spec.credential_reference or spec.sealed_credential):
+        raise invalid("provider.more_credential_references", "go with a first credential")
+    if len(more) > _MOST_MORE_CREDENTIALS:
+        raise invalid("provider.more_credential_references", f"must be at most {_MOST_MORE_CREDENTIALS}")
+    for number, reference in enumerate(more):
+        _check_reference(reference, f"provider.more_credential_references[{number}]")
+
+
+def _check_caps(caps: Caps, where: str) -> None:
+    for field in dataclasses.fields(caps):
+        cap = getattr(caps, field.name)
+        if cap is not None and cap < 1:
+            raise invalid(f"{where}.{field.name}", "must be 1 or more, or left out")
+
+
+def _check_tags(tags: Sequence[str], where: str) -> None:
+    if len(tags) > _MOST_TAGS:
+        raise invalid(where, f"must be at most {_MOST_TAGS}")
+    for number, tag in enumerate(tags):
+        if not _TAG.fullmatch(tag):
+            raise invalid(f"{where}[{number}]", "must be 1 to 100 printable ASCII characters without spaces")
+
+
+def _check_fallbacks(name: str, spec: ModelSpec) -> None:
+    if len(spec.fallbacks) > _MOST_FALLBACKS:
+        raise invalid("model_config.fallbacks", f"must be at most {_MOST_FALLBACKS}")
+    for number, fallback in enumerate(spec.fallbacks):
+        where = f"model_config.fallbacks[{number}].model"
+        if not MODEL_NAME.fullmatch(fallback.model):
+            raise invalid(where, "must be 1 to 256 characters without spaces")
+        if fallback.model == name:
+            raise invalid(where, "must be another model")
 
 
 def _check_text(param: str, text: str, length: int) -> None:

@@ -1527,6 +1527,8 @@ class CallAccount(_message.Message):
     SERVED_BY_FIELD_NUMBER: _builtins.int
     REPLAY_OF_FIELD_NUMBER: _builtins.int
     QUOTA_WARNINGS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODEL_FIELD_NUMBER: _builtins.int
     cost_micros: _builtins.int
     """What the call cost, in millionths of a US dollar. Absent: not known yet, or the model has no price."""
     estimated: _builtins.bool
@@ -1535,6 +1537,10 @@ class CallAccount(_message.Message):
     """The public label of the provider that served. Empty: not known yet."""
     replay_of: _builtins.str
     """The request whose kept answer this is, sent again free of charge; empty: the answer was made for this call."""
+    retries: _builtins.int
+    """How many calls to providers failed before the one that served, 0 or more."""
+    fallback_model: _builtins.str
+    """The model that answered in the place of the one that was asked for, as configured; empty: the one asked for did."""
     @_builtins.property
     def requests(self) -> Global___RateStanding:
         """The tightest limit on requests. Absent: none applies."""
@@ -1557,10 +1563,12 @@ class CallAccount(_message.Message):
         served_by: _builtins.str = ...,
         replay_of: _builtins.str = ...,
         quota_warnings: _abc.Iterable[_builtins.str] | None = ...,
+        retries: _builtins.int = ...,
+        fallback_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "quota_warnings", b"quota_warnings", "replay_of", b"replay_of", "requests", b"requests", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "estimated", b"estimated", "fallback_model", b"fallback_model", "quota_warnings", b"quota_warnings", "replay_of", b"replay_of", "requests", b"requests", "retries", b"retries", "served_by", b"served_by", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
     _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015

@@ -87,6 +87,34 @@ MODEL_CAPABILITY_REASONING: ModelCapability.ValueType  # 5
 """Reasoning."""
 Global___ModelCapability: _TypeAlias = ModelCapability  # noqa: Y015
 
+class _FallbackCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FallbackCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FallbackCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FALLBACK_CAUSE_UNSPECIFIED: _FallbackCause.ValueType  # 0
+    """Never valid."""
+    FALLBACK_CAUSE_CONTEXT_LENGTH: _FallbackCause.ValueType  # 1
+    """The prompt does not fit into its context window."""
+    FALLBACK_CAUSE_CONTENT_FILTER: _FallbackCause.ValueType  # 2
+    """The content policy of its provider refused the prompt."""
+    FALLBACK_CAUSE_UNAVAILABLE: _FallbackCause.ValueType  # 3
+    """Every route that may be taken is out, limited or full."""
+
+class FallbackCause(_FallbackCause, metaclass=_FallbackCauseEnumTypeWrapper):
+    """Why another model answers in the place of the one that was asked for."""
+
+FALLBACK_CAUSE_UNSPECIFIED: FallbackCause.ValueType  # 0
+"""Never valid."""
+FALLBACK_CAUSE_CONTEXT_LENGTH: FallbackCause.ValueType  # 1
+"""The prompt does not fit into its context window."""
+FALLBACK_CAUSE_CONTENT_FILTER: FallbackCause.ValueType  # 2
+"""The content policy of its provider refused the prompt."""
+FALLBACK_CAUSE_UNAVAILABLE: FallbackCause.ValueType  # 3
+"""Every route that may be taken is out, limited or full."""
+Global___FallbackCause: _TypeAlias = FallbackCause  # noqa: Y015
+
 @_typing.final
 class Model(_message.Message):
     """A model as its callers see it."""
@@ -247,7 +275,7 @@ class ModelConfig(_message.Message):
     ROUTES_FIELD_NUMBER: _builtins.int
     VISIBILITY_FIELD_NUMBER: _builtins.int
     ORGANIZATIONS_FIELD_NUMBER: _builtins.int
-    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     visibility: Global___ModelVisibility.ValueType
@@ -269,8 +297,10 @@ class ModelConfig(_message.Message):
         """The organizations that see it, for MODEL_VISIBILITY_ORGANIZATIONS."""
 
     @_builtins.property
-    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models to try when all routes fail in the stated ways, in order."""
+    def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
+        """The models to ask instead where no route of this one can answer, in order. A call is reserved and charged anew for
+        the model that answers, which its answer names. Those that the caller may not call are passed over.
+        """
 
     def __init__(
         self,
@@ -279,17 +309,45 @@ class ModelConfig(_message.Message):
         routes: _abc.Iterable[Global___Route] | None = ...,
         visibility: Global___ModelVisibility.ValueType = ...,
         organizations: _abc.Iterable[_builtins.str] | None = ...,
-        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
+        fallbacks: _abc.Iterable[Global___Fallback] | None = ...,
         etag: _builtins.str = ...,
         read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "fallback_models", b"fallback_models", "model", b"model", "organizations", b"organizations", "read_only", b"read_only", "routes", b"routes", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "fallbacks", b"fallbacks", "model", b"model", "organizations", b"organizations", "read_only", b"read_only", "routes", b"routes", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelConfig: _TypeAlias = ModelConfig  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """A model that answers in the place of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The public name of the model."""
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[Global___FallbackCause.ValueType]:
+        """Where it does. Empty: for every cause."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        causes: _abc.Iterable[Global___FallbackCause.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class Route(_message.Message):
@@ -320,14 +378,16 @@ class Route(_message.Message):
     forced_parameters_json: _builtins.str
     """Parameters set over the caller's: one JSON object, or empty."""
     max_concurrent_requests: _builtins.int
-    """Calls at the same time, at most. Absent: no cap."""
+    """Calls at the same time, at most, 1 or more. Absent: no cap."""
     max_requests_per_minute: _builtins.int
-    """Calls a minute, at most. Absent: no cap."""
+    """Calls a minute, at most, 1 or more. Absent: no cap."""
     max_tokens_per_minute: _builtins.int
-    """Tokens a minute, at most. Absent: no cap."""
+    """Tokens a minute, at most, 1 or more. Absent: no cap."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tags that policies decide by, such as `region:eu`."""
+        """Tags that policies decide by, such as `region:eu`, `retention:30d` or `trains-on-data`, at most 32: an organization
+        or a key excludes routes by them.
+        """
 
     def __init__(
         self,
@@ -404,6 +464,10 @@ class Provider(_message.Message):
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    MORE_CREDENTIAL_REFERENCES_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_REQUESTS_FIELD_NUMBER: _builtins.int
+    MAX_REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`providers/{provider}`."""
     public_label: _builtins.str
@@ -426,6 +490,12 @@ class Provider(_message.Message):
     """The version of this provider; empty where it is read only."""
     read_only: _builtins.bool
     """True where the settings file of the node names it: no RPC changes it. Set by the gateway."""
+    max_concurrent_requests: _builtins.int
+    """Calls at the same time with each credential, at most, 1 or more. Absent: no cap."""
+    max_requests_per_minute: _builtins.int
+    """Calls a minute with each credential, at most, 1 or more. Absent: no cap."""
+    max_tokens_per_minute: _builtins.int
+    """Tokens a minute with each credential, at most, 1 or more. Absent: no cap."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Departures of this upstream from its wire format's standard, by name, such as `max_tokens_only`."""
@@ -446,6 +516,12 @@ class Provider(_message.Message):
     def idle_timeout(self) -> _duration_pb2.Duration:
         """The longest silence within an answer. Absent: 120 s."""
 
+    @_builtins.property
+    def more_credential_references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where further credentials come from, at most 15: calls are shared among all of them, and one that the provider
+        limits or refuses is passed over. They go with a first credential.
+        """
+
     def __init__(
         self,
         *,
@@ -465,12 +541,27 @@ class Provider(_message.Message):
         idle_timeout: _duration_pb2.Duration | None = ...,
         etag: _builtins.str = ...,
         read_only: _builtins.bool = ...,
+        more_credential_references: _abc.Iterable[_builtins.str] | None = ...,
+        max_concurrent_requests: _builtins.int | None = ...,
+        max_requests_per_minute: _builtins.int | None = ...,
+        max_tokens_per_minute: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_timeout", b"connect_timeout", "first_byte_timeout", b"first_byte_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests", "_max_requests_per_minute", b"_max_requests_per_minute", "_max_tokens_per_minute", b"_max_tokens_per_minute", "connect_timeout", b"connect_timeout", "first_byte_timeout", b"first_byte_timeout", "idle_timeout", b"idle_timeout", "max_concurrent_requests", b"max_concurrent_requests", "max_requests_per_minute", b"max_requests_per_minute", "max_tokens_per_minute", b"max_tokens_per_minute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label", "read_only", b"read_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests", "_max_requests_per_minute", b"_max_requests_per_minute", "_max_tokens_per_minute", b"_max_tokens_per_minute", "base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "max_concurrent_requests", b"max_concurrent_requests", "max_requests_per_minute", b"max_requests_per_minute", "max_tokens_per_minute", b"max_tokens_per_minute", "more_credential_references", b"more_credential_references", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label", "read_only", b"read_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_concurrent_requests: _TypeAlias = _typing.Literal["max_concurrent_requests"]  # noqa: Y015
+    _WhichOneofArgType__max_concurrent_requests: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests"]  # noqa: Y015
+    _WhichOneofReturnType__max_requests_per_minute: _TypeAlias = _typing.Literal["max_requests_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__max_requests_per_minute: _TypeAlias = _typing.Literal["_max_requests_per_minute", b"_max_requests_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens_per_minute: _TypeAlias = _typing.Literal["max_tokens_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens_per_minute: _TypeAlias = _typing.Literal["_max_tokens_per_minute", b"_max_tokens_per_minute"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrent_requests) -> _WhichOneofReturnType__max_concurrent_requests | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_requests_per_minute) -> _WhichOneofReturnType__max_requests_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens_per_minute) -> _WhichOneofReturnType__max_tokens_per_minute | None: ...
 
 Global___Provider: _TypeAlias = Provider  # noqa: Y015
 

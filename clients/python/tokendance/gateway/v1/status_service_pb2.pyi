@@ -540,7 +540,9 @@ class RouteHealth(_message.Message):
     running_calls: _builtins.int
     """Calls that run now."""
     credential_rejected: _builtins.bool
-    """True when the provider's credential was refused and is not used until it is changed."""
+    """True when every credential of the provider was refused: none is used until it is changed, or until one call, made
+    every ten minutes, finds that it works again.
+    """
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When it will be tried again. Absent: it is being used."""
