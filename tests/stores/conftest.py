@@ -37,8 +37,8 @@ from tokendance_server.stores.sql.key_requests import SqlKeyRequestStore
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
+from tokendance_server.stores.sql.session_tables import metadata
 from tokendance_server.stores.sql.tables import schema_info
-from tokendance_server.stores.sql.webhook_tables import metadata
 
 
 @dataclass(frozen=True, slots=True)

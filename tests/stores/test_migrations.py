@@ -23,7 +23,7 @@ from tokendance_server.stores.migrations.state import SchemaState, Verdict, is_o
 from tokendance_server.stores.sql import sqlite
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
-from tokendance_server.stores.sql.webhook_tables import metadata
+from tokendance_server.stores.sql.session_tables import metadata
 
 
 @dataclass(frozen=True)
