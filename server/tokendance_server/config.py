@@ -335,7 +335,7 @@ class ProviderSettings(CapSettings):
     """
 
     name: Name
-    kind: Literal["openai", "demo"]
+    kind: Name
     base_url: str = ""
     public_label: str = Field(default="", max_length=100)
     credential: str = Field(default="", max_length=512)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.upstream import Upstream
 from tokendance_server.providers.demo import DemoUpstream
-from tokendance_server.providers.openai import OpenAICodec
 from tokendance_server.providers.relay import HttpUpstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.wire_formats import KINDS, WIRE_FORMATS
 
-KINDS = ("openai", "demo")
+__all__ = ["KINDS", "build_upstream"]
 
 
 def build_upstream(
@@ -23,7 +23,7 @@ def build_upstream(
     """
     if provider.kind == "demo":
         return DemoUpstream()
-    if provider.kind == "openai":
-        codec = OpenAICodec(provider.capabilities, event_bytes=event_bytes)
-        return HttpUpstream(codec, transport, provider)
-    raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are {', '.join(KINDS)}")
+    make_codec = WIRE_FORMATS.get(provider.kind)
+    if make_codec is None:
+        raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are {', '.join(KINDS)}")
+    return HttpUpstream(make_codec(provider.capabilities, event_bytes=event_bytes), transport, provider)

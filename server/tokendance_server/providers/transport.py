@@ -21,7 +21,7 @@ Client = Literal["aiohttp", "lean"]
 DEFAULT_ANSWER_BYTES = 64 * 1024 * 1024
 HEADER_BYTES = 32 * 1024
 
-REQUEST_ID_HEADERS = ("x-request-id", "request-id")
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id")
 """Where upstreams write their own id of a call."""
 
 DRAIN_S = 0.02

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tokendance_cli.catalogue_file.people_schema import DeclaredOrganization
 from tokendance_cli.catalogue_file.positions import Document, Path, Place, Problem, UnreadableError, read_document
 from tokendance_server.config import ModelName, Name, Seconds, Settings
-from tokendance_server.providers.openai.capabilities import check_capabilities
+from tokendance_server.providers.wire_formats import check_kind
 
 _BY_TYPE = {
     "missing": "is missing",
@@ -34,7 +34,7 @@ class DeclaredProvider(Settings):
     """One entry of `providers`. Times in seconds."""
 
     name: Name
-    kind: Literal["openai", "demo"]
+    kind: Name
     base_url: str = Field(default="", max_length=2048)
     public_label: str = Field(default="", max_length=100)
     credential: str = Field(default="", max_length=512)
@@ -58,14 +58,22 @@ class DeclaredProvider(Settings):
             raise ValueError("must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
         return value
 
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, value: str) -> str:
+        check_kind(value)
+        return value
+
     @field_validator("capabilities")
     @classmethod
-    def _check_capabilities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted(check_capabilities(value)))
+    def _check_capabilities(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "kind" in info.data:
+            check_kind(info.data["kind"], value)
+        return tuple(sorted(set(value)))
 
     @model_validator(mode="after")
     def _check_whole(self) -> DeclaredProvider:
-        if self.kind == "openai" and not self.base_url:
+        if self.kind != "demo" and not self.base_url:
             raise ValueError("base_url is missing")
         if self.kind == "demo" and (self.base_url or self.credential):
             raise ValueError("the built-in demo has no base_url and no credential")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -21,31 +22,56 @@ from tokendance_server.providers.openai.request import write_request
 from tokendance_server.providers.openai.stream import OpenAIStreamDecoder
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 
-__all__ = ["CAPABILITIES", "OpenAICodec"]
+__all__ = ["CAPABILITIES", "OpenAICodec", "Wire", "mint_call_id"]
 
 _encode = msgspec.json.Encoder().encode
 
 
-def _mint_call_id() -> str:
+def mint_call_id() -> str:
+    """Return an id for a tool call without one."""
     return new_id("call")
+
+
+def _plain_path(method: str, model: str) -> str:
+    return method
+
+
+def _bearer(credential: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {credential}"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Where a server has its methods, and how it wants to be told who calls.
+
+    `path` returns the path of a method such as `/chat/completions` for the upstream's model, `headers` those that
+    carry a credential; a GET of `models_path` lists the models.
+    """
+
+    path: Callable[[str, str], str] = _plain_path
+    models_path: str = "/models"
+    headers: Callable[[str], tuple[tuple[str, str], ...]] = _bearer
 
 
 class OpenAICodec:
     """The wire format of OpenAI-compatible servers.
 
     `capabilities` are names of the table in capabilities.py; an unknown one raises ValueError. `mint` makes ids for
-    tool calls of servers that give none; `event_bytes` is the largest event of a stream.
+    tool calls of servers that give none; `event_bytes` is the largest event of a stream; `wire` says where the methods
+    are.
     """
-
-    models_path = "/models"
 
     def __init__(
         self,
-        capabilities: Iterable[str] = (),
+        capabilities: Collection[str] = (),
+        /,
         *,
-        mint: Callable[[], str] = _mint_call_id,
+        mint: Callable[[], str] = mint_call_id,
         event_bytes: int = DEFAULT_EVENT_BYTES,
+        wire: Wire = Wire(),
     ) -> None:
+        self._wire = wire
+        self.models_path = wire.models_path
         self._capabilities = check_capabilities(capabilities)
         self._mint = mint
         self._event_bytes = event_bytes
@@ -57,7 +83,7 @@ class OpenAICodec:
     def encode_completion(self, request: pb.CompletionRequest, model: str, *, stream: bool) -> UpstreamRequest:
         """Write the request for the upstream's model; `warnings` has let it pass."""
         body = write_request(request, model, stream=stream, capabilities=self._capabilities)
-        return UpstreamRequest("/chat/completions", _encode(body))
+        return UpstreamRequest(self._wire.path("/chat/completions", model), _encode(body))
 
     def decode_completion(self, body: bytes, request: pb.CompletionRequest) -> pb.Completion:
         """Read a whole answer. Raises provider_error, or the error that it holds."""
@@ -69,7 +95,8 @@ class OpenAICodec:
 
     def encode_embeddings(self, request: pb.EmbeddingsRequest, model: str) -> UpstreamRequest:
         """Write the request for vectors."""
-        return UpstreamRequest("/embeddings", _encode(write_embeddings(request, model, self._capabilities)))
+        body = write_embeddings(request, model, self._capabilities)
+        return UpstreamRequest(self._wire.path("/embeddings", model), _encode(body))
 
     def decode_embeddings(self, body: bytes, request: pb.EmbeddingsRequest) -> pb.Embeddings:
         """Read vectors. Raises provider_error, or the error that the body holds."""
@@ -93,4 +120,4 @@ class OpenAICodec:
 
     def credential_headers(self, credential: str) -> tuple[tuple[str, str], ...]:
         """Return the headers that carry the credential; none for a server that wants none."""
-        return (("authorization", f"Bearer {credential}"),) if credential else ()
+        return self._wire.headers(credential) if credential else ()

@@ -75,7 +75,7 @@ modells: 1
         "4:15: base_url: must start with http:// or https://",
         "5:17: credential: must be a reference",
         "6:5: there is no key capabilites; did you mean capabilities?",
-        "8:11: kind: must be 'openai' or 'demo'",
+        "8:11: kind: there is no kind 'azure'; known are openai, ",
         "9:24: connect_timeout_s: must be a number",
         "10:20: extra_headers: must be a mapping",
         "11:11: the name b is taken in line 7",

@@ -1,0 +1,42 @@
+"""The wire formats that a provider may speak: the one table of their codecs, without what opens sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from tokendance_server.providers import Codec
+from tokendance_server.providers.azure import azure_codec
+from tokendance_server.providers.gemini import GeminiCodec
+from tokendance_server.providers.openai import OpenAICodec
+from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
+
+
+class MakesCodec(Protocol):
+    """Makes the codec of one wire format; raises ValueError for a capability that it does not know."""
+
+    def __call__(
+        self, capabilities: Collection[str] = (), /, *, mint: Callable[[], str] = ..., event_bytes: int = ...
+    ) -> Codec:
+        """Return the codec. `mint` makes ids where the upstream gives none; `event_bytes` bounds a stream's event."""
+
+
+WIRE_FORMATS: Mapping[str, MakesCodec] = {
+    "openai": OpenAICodec,
+    "azure-openai": azure_codec,
+    "gemini": GeminiCodec,
+}
+"""Each by the name that a provider's configuration calls it."""
+
+KINDS = (*WIRE_FORMATS, "demo")
+"""All that a provider may be: of a wire format, or the demo, which is built in and has none."""
+
+
+def check_kind(kind: str, capabilities: Collection[str] = ()) -> None:
+    """Raise ValueError for a kind that there is not, or a capability that it does not know."""
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; known are {', '.join(KINDS)}")
+    if kind in WIRE_FORMATS:
+        WIRE_FORMATS[kind](capabilities, event_bytes=DEFAULT_EVENT_BYTES)
+    elif capabilities:
+        raise ValueError("the built-in demo has no capabilities")

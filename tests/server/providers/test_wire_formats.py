@@ -1,0 +1,22 @@
+"""The one table of wire formats."""
+
+import pytest
+
+from tokendance_server.providers.wire_formats import KINDS, WIRE_FORMATS, check_kind
+
+
+@pytest.mark.parametrize("kind", WIRE_FORMATS)
+def test_each_wire_format_refuses_a_capability_that_it_does_not_know(kind: str) -> None:
+    """A typing error must not pass for a capability."""
+    check_kind(kind)
+    with pytest.raises(ValueError, match="unknown capabilities: no_such"):
+        check_kind(kind, {"no_such"})
+
+
+def test_what_is_no_kind_is_told_with_those_that_are() -> None:
+    """And the demo has nothing to choose."""
+    with pytest.raises(ValueError, match=f"there is no kind 'other'; known are {', '.join(KINDS)}"):
+        check_kind("other")
+    check_kind("demo")
+    with pytest.raises(ValueError, match="the built-in demo has no capabilities"):
+        check_kind("demo", {"bearer"})
