@@ -1,0 +1,21 @@
+curl -sS --fail-with-body "$TOKENDANCE_BASE_URL/chat/completions" \
+  -H "Authorization: Bearer $TOKENDANCE_API_KEY" \
+  -H "Content-Type: application/json" \
+  --data @- <<JSON
+{
+  "model": "$TOKENDANCE_MODEL",
+  "messages": [{"role": "user", "content": "What is the weather in Oslo?"}],
+  "tools": [{
+    "type": "function",
+    "function": {
+      "name": "weather",
+      "description": "The weather of a city, now.",
+      "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"]
+      }
+    }
+  }]
+}
+JSON
