@@ -37,6 +37,7 @@ from tokendance_server.domain.metering import Meter
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.sealing import KeyRing
+from tokendance_server.domain.sessions.sessions import Sessions
 from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
 from tokendance_server.identity import Identity, open_identity, sign_ins_maker
@@ -57,6 +58,7 @@ from tokendance_server.storage import Storage, open_directory, open_storage, sec
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.reservations import SqlReservationStore
+from tokendance_server.stores.sql.sessions import SqlSessionStore
 from tokendance_server.telemetry import DrainedAnswers, logger, show_loop_lag
 from tokendance_server.usage import UsageParts, open_usage
 from tokendance_server.webhooks import open_webhooks
@@ -322,6 +324,14 @@ async def open_server(
             prices=prices,
             reservations=reservations,
             webhooks=webhooks,
+            sessions=Sessions(
+                SqlSessionStore(storage.database),
+                identity.source,
+                identity.check,
+                ring,
+                clock,
+                limits=config.identity.console.limits(),
+            ),
             clock=clock,
         )
         lag = LoopLag(config.limits.loop_lag_s)

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yarl
 
 from tokendance.errors import GatewayError
 from tokendance_server.config import ServerConfig
-from tokendance_server.domain.catalogue.models import ProviderConfig
+from tokendance_server.development_sign_in import DevelopmentSignIn, NoSignIn
 from tokendance_server.domain.changes import ChangeKind
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.identity.arrivals import Arrivals
 from tokendance_server.domain.identity.development import KEY_FILE, DevelopmentKey, development_tokens, new_key
+from tokendance_server.domain.identity.id_tokens import IdTokens
 from tokendance_server.domain.identity.roles import Person
 from tokendance_server.domain.identity.sign_ins import SignIns
 from tokendance_server.domain.identity.signing_keys import SigningKeys
-from tokendance_server.domain.identity.tokens import AccessTokens
+from tokendance_server.domain.identity.tokens import AccessTokens, refused
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.sessions.session import SignInSource
+from tokendance_server.domain.sessions.sessions import TokenCheck
 from tokendance_server.governance import Governance
-from tokendance_server.identity_settings import IdentitySettings, check_issuer_url
+from tokendance_server.openid import IssuerDocuments, OpenIdSignIn
 from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.services.sign_in import SignIn
 from tokendance_server.startup import StartupError
@@ -35,19 +33,29 @@ from tokendance_server.stores.sql.directory import SqlDirectory
 from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.telemetry import logger
 
-_DISCOVERY = "/.well-known/openid-configuration"
 _DOCUMENT_BYTES = 512 * 1024
-_PATIENCE_S = 5.0
 
 MakeSignIns = Callable[[Collection[str]], SignIns]
 """Returns what makes callers of people; it is told the organizations whose people groups tell."""
 
 
 class Identity:
-    """What signs people in, and the connections behind it."""
+    """What signs people in, and the connections behind it.
 
-    def __init__(self, sign_in: SignIn, keys: SigningKeys | None = None, transport: Transport | None = None) -> None:
+    `source` proves people to be who they are for the console, `check` tells whom an access token makes of its bearer.
+    """
+
+    def __init__(
+        self,
+        sign_in: SignIn,
+        source: SignInSource,
+        check: TokenCheck,
+        keys: SigningKeys | None = None,
+        transport: Transport | None = None,
+    ) -> None:
         self.sign_in = sign_in
+        self.source = source
+        self.check = check
         self._keys = keys
         self._transport = transport
 
@@ -83,6 +91,14 @@ class _ByName:
     async def identify(self, token: str) -> Principal:
         """Return the caller. Raises as Tokens.identify."""
         return await self._sign_ins.vouch(await self._tokens.identify(token))
+
+
+class _ByNobody:
+    """Takes no token."""
+
+    async def identify(self, token: str) -> Principal:
+        """Refuse."""
+        raise refused("This node has no identity provider whose tokens it takes; set one in [server.identity].")
 
 
 def sign_ins_maker(database: Database, governance: Governance, clock: Clock) -> MakeSignIns:
@@ -124,14 +140,18 @@ def open_identity(
     prefixes, hub_issuer = settings.hub_prefixes, settings.hub_issuer
     if settings.issuer:
         transport = open_transport(config.upstream_client, egress, answer_bytes=_DOCUMENT_BYTES)
-        keys = SigningKeys(_Documents(settings, transport).read_keys, clock, _tell_reading)
+        documents = IssuerDocuments(settings, transport, clock)
+        keys = SigningKeys(documents.read_keys, clock, _tell_reading)
         roles = settings.roles()
         known = _ByRecord(
             AccessTokens(settings.expected(), keys, roles.person, clock), make_sign_ins(roles.organizations)
         )
-        return Identity(SignIn(known, hub_prefixes=prefixes, hub_issuer=hub_issuer), keys, transport)
+        id_tokens = IdTokens(settings.expected_of_console(), keys, clock)
+        source = OpenIdSignIn(settings, documents, id_tokens, clock)
+        sign_in = SignIn(known, hub_prefixes=prefixes, hub_issuer=hub_issuer)
+        return Identity(sign_in, source, known, keys, transport)
     if config.database_url is not None or not loopback_only:
-        return Identity(SignIn(hub_prefixes=prefixes, hub_issuer=hub_issuer))
+        return Identity(SignIn(hub_prefixes=prefixes, hub_issuer=hub_issuer), NoSignIn(), _ByNobody())
     file = data_dir / KEY_FILE
     try:
         key = DevelopmentKey(read_private(file, new_key))
@@ -140,38 +160,8 @@ def open_identity(
             f"The key of the development issuer, {file}, cannot be used: {exc}. Remove the file to have a new one made."
         ) from exc
     named = _ByName(development_tokens(key, clock), make_sign_ins(()))
-    return Identity(SignIn(named, direct_only=True, hub_prefixes=prefixes, hub_issuer=hub_issuer))
-
-
-class _Documents:
-    """Reads the documents of an identity provider, through the guard of everything that goes out."""
-
-    def __init__(self, settings: IdentitySettings, transport: Transport) -> None:
-        self._settings = settings
-        self._transport = transport
-
-    async def read_keys(self) -> bytes:
-        """Return the JWKS. Raises ValueError for answers that make no sense, and the errors of the transport."""
-        url = self._settings.jwks_url or await self._discover()
-        return await self._get(url)
-
-    async def _discover(self) -> str:
-        found: Any = json.loads(await self._get(self._settings.issuer.rstrip("/") + _DISCOVERY))
-        if not isinstance(found, dict) or found.get("issuer") != self._settings.issuer:
-            raise ValueError("the discovery document is another issuer's")
-        url = found.get("jwks_uri")
-        return check_issuer_url(url if isinstance(url, str) else "")
-
-    async def _get(self, url: str) -> bytes:
-        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-        provider = ProviderConfig("identity", "openid", base_url=url, connect_timeout_s=_PATIENCE_S)
-        answer = await self._transport.get(provider, yarl.URL(url), {"accept": "application/json"}, deadline)
-        try:
-            if answer.status != 200:
-                raise ValueError(f"the identity provider answered with status {answer.status}")
-            return await answer.read_body()
-        finally:
-            answer.close()
+    sign_in = SignIn(named, direct_only=True, hub_prefixes=prefixes, hub_issuer=hub_issuer)
+    return Identity(sign_in, DevelopmentSignIn(key, clock), named)
 
 
 def _tell_reading(error: Exception | None) -> None:

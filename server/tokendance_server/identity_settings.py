@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from tokendance.credentials import API_KEY_PREFIX
 from tokendance.errors import GatewayError
 from tokendance_server.domain.identity.roles import Grant, Role, RoleMap
 from tokendance_server.domain.identity.tokens import ALGORITHMS, Expected
 from tokendance_server.domain.names import organization_of
+from tokendance_server.domain.sessions.session import SessionLimits
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 # Shorter, and a slip would make sessions of the hub of everything.
@@ -57,6 +59,37 @@ class SubjectSettings(RoleSettings):
     subject: Text
 
 
+class ConsoleSettings(_Table):
+    """Table [server.identity.console]: what the console is at the identity provider, and how long its sessions last.
+
+    Without `client_secret` it is a public client. The redirect address there is `https://HOST/console/callback`.
+    Sessions end `idle_s` seconds after their last use, and `lifetime_s` after their sign-in.
+    """
+
+    client_id: str = Field(default="", max_length=512)
+    client_secret: SecretStr = SecretStr("")
+    scope: str = Field(default="openid profile email", max_length=512)
+    idle_s: float = Field(default=1800, ge=60, le=86_400)
+    lifetime_s: float = Field(default=43_200, ge=300, le=7 * 86_400)
+
+    @field_validator("scope")
+    @classmethod
+    def _check_scope(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise ValueError("scope must name openid: without it nobody is told who signed in")
+        return value
+
+    @model_validator(mode="after")
+    def _check_client(self) -> ConsoleSettings:
+        if self.client_secret.get_secret_value() and not self.client_id:
+            raise ValueError("client_secret is there without its client_id")
+        return self
+
+    def limits(self) -> SessionLimits:
+        """Return how long sessions last."""
+        return SessionLimits(timedelta(seconds=self.idle_s), timedelta(seconds=self.lifetime_s))
+
+
 class IdentitySettings(_Table):
     """The issuer, what its tokens must say, and what they mean here. `leeway_s` in seconds.
 
@@ -76,6 +109,7 @@ class IdentitySettings(_Table):
     subjects: tuple[SubjectSettings, ...] = ()
     hub_prefixes: tuple[HubPrefix, ...] = ()
     hub_issuer: str = ""
+    console: ConsoleSettings = ConsoleSettings()
 
     @field_validator("issuer", "jwks_url")
     @classmethod
@@ -92,7 +126,7 @@ class IdentitySettings(_Table):
     @model_validator(mode="after")
     def _check_whole(self) -> IdentitySettings:
         if not self.issuer:
-            if self.audience or self.jwks_url or self.groups or self.subjects or self.clients:
+            if self.audience or self.jwks_url or self.groups or self.subjects or self.clients or self.console.client_id:
                 raise ValueError("issuer is missing: the rest says what its tokens mean")
             return self
         if not self.audience:
@@ -101,11 +135,17 @@ class IdentitySettings(_Table):
             raise ValueError("algorithms must name one at least")
         if self.hub_issuer == self.issuer:
             raise ValueError("hub_issuer is the issuer itself, so that nobody could sign in")
+        if self.clients and self.console.client_id and self.console.client_id not in self.clients:
+            raise ValueError("clients must name the console's client_id, or its tokens would be refused")
         return self
 
     def expected(self) -> Expected:
         """Return what tokens must say."""
         return Expected(self.issuer, self.audience, frozenset(self.algorithms), self.leeway_s, self.clients)
+
+    def expected_of_console(self) -> Expected:
+        """Return what ID tokens for the console must say."""
+        return Expected(self.issuer, self.console.client_id, frozenset(self.algorithms), self.leeway_s)
 
     def roles(self) -> RoleMap:
         """Return what their claims mean."""

@@ -31,11 +31,13 @@ from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.replay.replays import Replays
+from tokendance_server.domain.sessions.sessions import Sessions
 from tokendance_server.governance import Governance
 from tokendance_server.prices import PriceParts
 from tokendance_server.quota import QuotaParts
 from tokendance_server.services.audit import AuditService
 from tokendance_server.services.completions import CompletionsService
+from tokendance_server.services.facade import FacadeService
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import MethodTable
 from tokendance_server.services.models import ModelsService
@@ -70,6 +72,7 @@ def register(
     prices: PriceParts,
     reservations: ServiceReservations,
     webhooks: WebhookParts,
+    sessions: Sessions,
     clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
@@ -95,9 +98,10 @@ def register(
         webhooks=webhooks.desk,
     )
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
+    facade: Any = FacadeService  # what none of its parts defines, its decorator adds
+    facade_service_pb2_grpc.add_FacadeServiceServicer_to_server(facade(sessions), target)
     for add, file in (
         (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
-        (facade_service_pb2_grpc.add_FacadeServiceServicer_to_server, facade_service_pb2),
         (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
     ):
         (service,) = file.DESCRIPTOR.services_by_name.values()

@@ -10,6 +10,7 @@ import re
 import secrets
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -18,7 +19,7 @@ from joserfc.jwk import ECKey
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.identity.roles import KINDS, Claims, Grant, Role, principal_of, session_times
 from tokendance_server.domain.identity.signing_keys import PublicKey
-from tokendance_server.domain.identity.tokens import AccessTokens, Expected, refused
+from tokendance_server.domain.identity.tokens import AccessTokens, Expected, refused, unverified
 from tokendance_server.domain.principals import Principal
 
 ISSUER = "urn:tokendance:development"
@@ -26,8 +27,12 @@ AUDIENCE = "urn:tokendance:gateway"
 LIFETIME_S = 900
 """How long a token of this issuer is good."""
 KEY_FILE = "identity.pem"
+LINK_AUDIENCE = "urn:tokendance:console"
+LINK_LIFETIME_S = 300
+"""How long a sign-in link is good, unless it is used before."""
 
 _ALGORITHM = "ES256"
+_LINK_TYPE = "link+jwt"
 _SUBJECT = re.compile(r"[!-~]{1,200}")
 
 
@@ -55,25 +60,63 @@ class DevelopmentKey:
         """Return the public half, where the id is its own."""
         return self._public if kid == self._kid else None
 
-    def sign(self, grant: Grant, now: datetime, *, member: str = "", subject: str = "developer") -> str:
-        """Return a token that is good for 15 minutes. Raises ValueError for a subject with odd characters."""
-        if _SUBJECT.fullmatch(subject) is None:
-            raise ValueError("a subject has 1 to 200 printable characters without spaces")
-        issued = int(now.timestamp())
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": subject,
-            "client_id": "tokendance-cli",
-            "jti": secrets.token_urlsafe(12),
-            "iat": issued,
-            "exp": issued + LIFETIME_S,
-            "role": grant.role,
-        }
-        claims |= {"organization": grant.organization} if grant.organization else {}
-        claims |= {"member": member} if member else {}
-        header = {"alg": _ALGORITHM, "typ": "at+jwt", "kid": self._kid}
+    def sign(
+        self,
+        grant: Grant,
+        now: datetime,
+        *,
+        member: str = "",
+        subject: str = "developer",
+        sign_in_time: datetime | None = None,
+    ) -> str:
+        """Return a token that is good for 15 minutes. Raises ValueError for a subject with odd characters.
+
+        `sign_in_time` is when its bearer proved who they are, None: now.
+        """
+        claims = _claims(grant, member, subject)
+        claims |= {"aud": AUDIENCE, "client_id": "tokendance-cli", **_times(now, LIFETIME_S)}
+        if sign_in_time is not None:
+            claims["auth_time"] = int(sign_in_time.timestamp())
+        return self._encode("at+jwt", claims)
+
+    def sign_link(self, grant: Grant, now: datetime, *, member: str = "", subject: str = "developer") -> str:
+        """Return the token of a link that opens one session in the console, and is good for five minutes.
+
+        Raises ValueError for a subject with odd characters.
+        """
+        claims = _claims(grant, member, subject)
+        claims |= {"aud": LINK_AUDIENCE, **_times(now, LINK_LIFETIME_S)}
+        return self._encode(_LINK_TYPE, claims)
+
+    def follow(self, link: str, now: datetime) -> Claims:
+        """Return the claims of a link's token. Raises invalid_id_token for one that is over, or none of ours."""
+        header, _ = unverified(link)
+        try:
+            if header.get("typ") != _LINK_TYPE:
+                raise ValueError("another type of token")
+            claims: Claims = jwt.decode(link, self._public, algorithms=[_ALGORITHM]).claims
+        except (JoseError, ValueError, TypeError) as exc:
+            raise refused("This is no sign-in link of this node; print one with `tokendance console`.") from exc
+        if claims.get("aud") != LINK_AUDIENCE or now.timestamp() >= float(claims.get("exp", 0)):
+            raise refused("This sign-in link is over: it is good for five minutes; print a new one.")
+        return claims
+
+    def _encode(self, kind: str, claims: dict[str, Any]) -> str:
+        header = {"alg": _ALGORITHM, "typ": kind, "kid": self._kid}
         return jwt.encode(header, claims, self._key, algorithms=[_ALGORITHM])
+
+
+def _claims(grant: Grant, member: str, subject: str) -> dict[str, Any]:
+    if _SUBJECT.fullmatch(subject) is None:
+        raise ValueError("a subject has 1 to 200 printable characters without spaces")
+    claims = {"iss": ISSUER, "sub": subject, "jti": secrets.token_urlsafe(12), "role": grant.role}
+    claims |= {"organization": grant.organization} if grant.organization else {}
+    return claims | ({"member": member} if member else {})
+
+
+def _times(now: datetime, lifetime_s: int) -> dict[str, int]:
+    issued = int(now.timestamp())
+    return {"iat": issued, "exp": issued + lifetime_s}
 
 
 def development_tokens(key: DevelopmentKey, clock: Clock) -> AccessTokens[Principal]:
