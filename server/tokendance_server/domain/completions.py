@@ -58,7 +58,7 @@ class Completions:
             await metered.attempt(route, serving.labels[route.provider])
             metered.ask()
             try:
-                completion = await upstream.complete(request, _call(route, caller, metered))
+                completion = await upstream.complete(request, _call(model, route, caller, metered))
             finally:
                 caller.upstream_s += metered.hear()
             metered.seen.request_id = metered.seen.request_id or completion.id
@@ -82,7 +82,7 @@ class Completions:
             warnings = upstream.warnings(request)
             await metered.admit(model, request, streamed=True)
             await metered.attempt(route, serving.labels[route.provider])
-            call = dataclasses.replace(_call(route, caller, metered), after_leaving=self._after_leaving)
+            call = dataclasses.replace(_call(model, route, caller, metered), after_leaving=self._after_leaving)
             async with aclosing(self._answer(upstream.stream(request, call), metered, caller)) as batches:  # type: ignore[type-var]
                 started = False
                 async for events in batches:
@@ -151,7 +151,7 @@ class Completions:
             await metered.attempt(route, serving.labels[route.provider])
             metered.ask()
             try:
-                embeddings = await upstream.embed(request, _call(route, caller, metered))
+                embeddings = await upstream.embed(request, _call(model, route, caller, metered))
             finally:
                 caller.upstream_s += metered.hear()
             await metered.succeed(embeddings.usage if embeddings.HasField("usage") else None)
@@ -273,7 +273,11 @@ def _in_order(model: Model) -> list[Route]:
     return sorted(model.routes, key=lambda route: (route.priority, -route.weight))
 
 
-def _call(route: Route, caller: Caller, metered: Metered) -> UpstreamCall:
+def _call(model: Model, route: Route, caller: Caller, metered: Metered) -> UpstreamCall:
     return UpstreamCall(
-        model=route.upstream_model, deadline=caller.deadline, request_id=caller.request_id, seen=metered.seen
+        model=route.upstream_model,
+        deadline=caller.deadline,
+        request_id=caller.request_id,
+        seen=metered.seen,
+        output_cap=model.max_output_tokens,
     )

@@ -221,6 +221,9 @@ class Metered:
         self._model = model.id
         self._tier = request.service_tier
         self._prompt, self._cap, self._answer = sizes.prompt, sizes.cap, sizes.likely
+        if model.max_output_tokens is not None and request.max_output_tokens > model.max_output_tokens:
+            # Agents ask for more than any model gives, and upstreams refuse that instead of giving less.
+            request.max_output_tokens = model.max_output_tokens
         reservation = await self._reserve(sizes.wanted, sizes.least)
         if not streamed and reservation.bounds_answer:
             request.max_output_tokens = max(reservation.output_tokens // (request.choice_count or 1), 1)

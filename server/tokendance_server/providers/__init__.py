@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2
@@ -71,3 +71,13 @@ class Codec(Protocol):
 
     def credential_headers(self, credential: str) -> tuple[tuple[str, str], ...]:
         """Return the headers that carry the credential."""
+
+
+@runtime_checkable
+class CapsOutput(Protocol):
+    """What a Codec can do besides, where its wire format has to name a cap on the answer."""
+
+    def capped(
+        self, request: completion_pb2.CompletionRequest, output_cap: int | None
+    ) -> completion_pb2.CompletionRequest:
+        """Return the request with a cap: its own, or that of the model, or else one of the format's choosing."""

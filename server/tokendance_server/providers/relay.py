@@ -13,7 +13,7 @@ from tokendance.gateway.v1 import completion_pb2, errors_pb2
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
-from tokendance_server.providers import Codec, StreamDecoder, UpstreamRequest
+from tokendance_server.providers import CapsOutput, Codec, StreamDecoder, UpstreamRequest
 from tokendance_server.providers.transport import Answer, Transport
 
 STREAM = "text/event-stream"
@@ -53,7 +53,7 @@ class HttpUpstream:
         self, request: completion_pb2.CompletionRequest, call: UpstreamCall
     ) -> completion_pb2.Completion:
         """Answer in one message."""
-        body = await self._ask(self._codec.encode_completion(request, call.model, stream=False), call)
+        body = await self._ask(self._encode(request, call, stream=False), call)
         return self._codec.decode_completion(body, request)
 
     async def embed(self, request: completion_pb2.EmbeddingsRequest, call: UpstreamCall) -> completion_pb2.Embeddings:
@@ -65,7 +65,7 @@ class HttpUpstream:
         self, request: completion_pb2.CompletionRequest, call: UpstreamCall
     ) -> AsyncIterator[Sequence[completion_pb2.CompletionEvent]]:
         """Answer as batches: the events of one received packet each, never an empty one."""
-        asked = self._codec.encode_completion(request, call.model, stream=True)
+        asked = self._encode(request, call, stream=True)
         decoder = self._codec.stream_decoder(request)
         answer = await self._post(asked, call, STREAM)
         opened = _OpenStream(answer, decoder)
@@ -97,6 +97,13 @@ class HttpUpstream:
     def warnings(self, request: completion_pb2.CompletionRequest) -> Sequence[completion_pb2.Warning]:
         """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
         return self._codec.warnings(request)
+
+    def _encode(
+        self, request: completion_pb2.CompletionRequest, call: UpstreamCall, *, stream: bool
+    ) -> UpstreamRequest:
+        if isinstance(self._codec, CapsOutput):
+            request = self._codec.capped(request, call.output_cap)
+        return self._codec.encode_completion(request, call.model, stream=stream)
 
     async def _ask(self, asked: UpstreamRequest, call: UpstreamCall) -> bytes:
         """Send a request and return the whole body of a good answer."""

@@ -1,0 +1,26 @@
+"""Where in the caller's own request a message or a part of the canonical form stood, as a path for errors."""
+
+from __future__ import annotations
+
+from tokendance.gateway.v1 import completion_pb2 as pb
+
+
+def message_path(request: pb.CompletionRequest, at: int) -> str:
+    """Return the path of the message at this place; Anthropic Messages have their first instructions in `system`."""
+    if request.dialect != pb.DIALECT_ANTHROPIC_MESSAGES or not _has_system(request):
+        return f"messages[{at}]"
+    return f"messages[{at - 1}]" if at else "system"
+
+
+def part_path(request: pb.CompletionRequest, at: int, part_at: int) -> str:
+    """Return the path of a part, by its place among the parts of the message at `at`."""
+    path = message_path(request, at)
+    if path == "system":
+        return f"system[{part_at}]"
+    word = "content" if request.dialect == pb.DIALECT_ANTHROPIC_MESSAGES else "parts"
+    return f"{path}.{word}[{part_at}]"
+
+
+def _has_system(request: pb.CompletionRequest) -> bool:
+    first = request.messages[0] if request.messages else None
+    return first is not None and first.role == pb.ROLE_SYSTEM and not first.extra_json
