@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from tokendance_server.providers import Codec
+from tokendance_server.providers.anthropic import AnthropicCodec
 from tokendance_server.providers.azure import azure_codec
 from tokendance_server.providers.gemini import GeminiCodec
 from tokendance_server.providers.openai import OpenAICodec
@@ -23,6 +24,7 @@ class MakesCodec(Protocol):
 
 WIRE_FORMATS: Mapping[str, MakesCodec] = {
     "openai": OpenAICodec,
+    "anthropic": AnthropicCodec,
     "azure-openai": azure_codec,
     "gemini": GeminiCodec,
 }
