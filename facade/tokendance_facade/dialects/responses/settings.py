@@ -1,0 +1,53 @@
+"""What an answer of the Responses API says of its request: all of it, defaults where the request says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokendance_facade.dialects.documents import Document
+
+# Never null in an answer, whatever the request says: clients read them as numbers, words and truth values.
+_DEFAULTS: Document = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "top_logprobs": 0,
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "truncation": "disabled",
+    "service_tier": "default",
+    "metadata": {},
+}
+_OPTIONAL = ("instructions", "max_output_tokens", "max_tool_calls", "prompt_cache_key", "safety_identifier", "user")
+_SHOWN_IF_SENT = ("prompt_cache_retention", "prompt_cache_options", "context_management")
+
+
+def settings_of(document: Document) -> Document:
+    """Return the fields of an answer that its request decides."""
+    settings: Document = {name: document.get(name) for name in _OPTIONAL}
+    for name, default in _DEFAULTS.items():
+        given = document.get(name)
+        settings[name] = default if given is None else given
+    settings["tools"] = [_tool(tool) for tool in document.get("tools") or ()]
+    settings["text"] = _text(document.get("text") or {})
+    settings["reasoning"] = {"effort": None, "summary": None, **(document.get("reasoning") or {})}
+    # What this gateway serves, whatever was asked.
+    settings.update(store=False, background=False, previous_response_id=None)
+    settings.update({name: document[name] for name in _SHOWN_IF_SENT if document.get(name) is not None})
+    return settings
+
+
+def _tool(tool: Document) -> Document:
+    if tool["type"] == "function":
+        return {"description": None, "parameters": None, "strict": None, **tool}
+    return tool
+
+
+def _text(text: Document) -> Document:
+    shown: Document = {"format": {"type": "text"}, "verbosity": "medium"}
+    shown.update({name: value for name, value in text.items() if value is not None})
+    form: Any = shown["format"]
+    if form["type"] == "json_schema":
+        shown["format"] = {"description": None, "strict": None, **form}
+    return shown
