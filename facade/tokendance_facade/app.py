@@ -17,9 +17,11 @@ from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
 from tokendance_facade.handlers.models import ModelHandlers
 from tokendance_facade.handlers.quotas import QuotaHandlers
+from tokendance_facade.handlers.responses import ResponsesHandlers
 from tokendance_facade.handlers.usage import UsageHandlers
 from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
+from tokendance_facade.pages.site import PublicPages
 from tokendance_facade.public_site import PublicSite
 from tokendance_facade.refusals import Refusals
 from tokendance_facade.routes import Route, RouteTable
@@ -46,13 +48,23 @@ class Facade:
             max_bytes=config.max_body_bytes, idle_s=config.body_idle_timeout_s, total_s=config.body_timeout_s
         )
         completions = CompletionHandlers(calls, bodies)
+        responses = ResponsesHandlers(calls, bodies)
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
         quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
         usage = UsageHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        self._public_base_url = config.public_base_url
+        self._pages = PublicPages(channel, config, base_url=self._base_url)
         routes = RouteTable(
             (
+                *self._pages.routes(),
                 Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
                 Route("POST", "/v1/completions", errors_pb2.SURFACE_COMPLETIONS, completions.completions),
+                Route("POST", "/v1/responses", errors_pb2.SURFACE_RESPONSES, responses.create),
+                Route("GET", "/v1/responses", errors_pb2.SURFACE_RESPONSES, responses.connect),
+                *(
+                    Route(method, "/v1/responses/*", errors_pb2.SURFACE_RESPONSES, responses.stored)
+                    for method in ("GET", "POST", "DELETE")
+                ),
                 Route("POST", "/v1/embeddings", errors_pb2.SURFACE_EMBEDDINGS, completions.embeddings),
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),
@@ -95,8 +107,13 @@ class Facade:
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more and let running requests finish within `grace_s` seconds."""
+        self._pages.stop()
         await self._public.stop(grace_s)
         await self._internal.stop()
+
+    def _base_url(self) -> str:
+        """Return the base URL of the API: the configured one, or that of the bound address."""
+        return self._public_base_url or f"{self._public.url}/v1".replace("//0.0.0.0:", "//127.0.0.1:")
 
     def _stopping(self) -> bool:
         return self._public.stopping

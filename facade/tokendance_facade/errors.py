@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from tokendance_facade.accounts import refusal_headers
 _DEFAULT_RETRY_S = 1
 _MAX_RETRY_S = 60
 _WAITABLE = frozenset({429, 503, 529})
+_USAGE_LIMIT = "usage_limit_reached"
 
 
 class Shape(NamedTuple):
@@ -43,8 +45,13 @@ def shape_of(reason: ErrorReason.ValueType, surface: Surface.ValueType) -> Shape
 
 def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
     """Return `{"error": {…}}` in OpenAI's form with our additions."""
+    return orjson.dumps({"error": error_document(error, surface, request_id)})
+
+
+def error_document(error: GatewayError, surface: Surface.ValueType, request_id: str) -> dict[str, Any]:
+    """Return what stands under `error` in OpenAI's form, with our additions."""
     shape = shape_of(error.reason, surface)
-    document = {
+    document: dict[str, Any] = {
         "message": error.message,
         "type": shape.type,
         "param": error.param,
@@ -54,7 +61,10 @@ def error_object(error: GatewayError, surface: Surface.ValueType, request_id: st
     }
     if "metric" in error.metadata:
         document |= _limit_fields(error.metadata)
-    return orjson.dumps({"error": document})
+    if shape.type == _USAGE_LIMIT and error.metadata.get("reset_at"):
+        # The one form in which Codex tells its user when to come back.
+        document["resets_at"] = int(datetime.fromisoformat(error.metadata["reset_at"]).timestamp())
+    return document
 
 
 def _limit_fields(told: Mapping[str, str]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ _NO_CACHE: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffer
 class EventStream:
     """Writes one event stream.
 
-    The head goes out with the first event, or once `headers_after_s` have passed; from then on `keep_alive`, a comment,
-    follows each `keepalive_s` of silence. One timer serves both, whatever the rate of events. `headers` is called for
-    further headers when the head goes out.
+    The head goes out with the first event, or once `headers_after_s` have passed; from then on `keep_alive`, a comment
+    unless the dialect has something else, follows each `keepalive_s` of silence. Where it is a function, it is called
+    for what to write each time, also when the head goes out before there is an event. One timer serves both, whatever
+    the rate of events. `headers` is called for further headers when the head goes out.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class EventStream:
         headers_after_s: float,
         keepalive_s: float,
         content_type: str = EVENT_STREAM,
-        keep_alive: bytes = KEEP_ALIVE,
+        keep_alive: bytes | Callable[[], bytes] = KEEP_ALIVE,
     ) -> None:
         self._content_type = content_type
         self._silence = keep_alive
@@ -88,11 +89,12 @@ class EventStream:
         now = self._loop.time()
         due = self._last_write + self._keepalive_s
         if not self.opened:
-            transport.write(self._open())
+            head = self._open()
+            transport.write(head + self._frame(self._silence()) if callable(self._silence) else head)
         elif now < due:
             self._timer = self._loop.call_at(due, self._tick)
             return
         elif transport.get_write_buffer_size() == 0:
-            transport.write(self._frame(self._silence))
+            transport.write(self._frame(self._silence() if callable(self._silence) else self._silence))
         self._last_write = now
         self._timer = self._loop.call_at(now + self._keepalive_s, self._tick)

@@ -12,6 +12,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.ids import new_id
 from tokendance_facade.answers import Answer, Header, Reply, Sent
+from tokendance_facade.codex import codex_refusal_headers
 from tokendance_facade.cors import CorsRules
 from tokendance_facade.errors import error_headers, error_object, internal_error, shape_of, stopping
 from tokendance_facade.exchange import Exchange
@@ -95,6 +96,8 @@ class PublicSite:
         headers: list[Header] = error_headers(error, status)
         if error.reason == errors_pb2.ERROR_REASON_METHOD_NOT_ALLOWED and "allow" in error.metadata:
             headers.append(("allow", error.metadata["allow"]))
+        if exchange.surface == errors_pb2.SURFACE_RESPONSES:
+            headers += codex_refusal_headers(error.metadata)
         body = error_object(error, exchange.surface, exchange.request_id)
         # What is left of a body is not worth reading: the connection ends behind the answer.
         unread = not exchange.request.content.is_eof()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -21,7 +23,7 @@ from tokendance_facade.answers import Header, Reply, Sent
 from tokendance_facade.callers import CallerReader
 from tokendance_facade.config import FacadeConfig
 from tokendance_facade.errors import error_event, internal_error, interrupted, stopping
-from tokendance_facade.event_stream import EventStream
+from tokendance_facade.event_stream import KEEP_ALIVE, EventStream
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.rpc_failures import read_failure
 
@@ -46,6 +48,23 @@ class Encoder(Protocol):
 
     def feed(self, events: Iterable[completion_pb2.CompletionEvent]) -> bytes:
         """Return what is to be sent for these events; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What a dialect has of its own beside its events.
+
+    `keep_alive` is written into silence. `failed` writes an error that comes after the head; without it, errors are
+    events in OpenAI's form. `headers` tells more of the call's account when the head goes out.
+    """
+
+    keep_alive: bytes | Callable[[], bytes] = KEEP_ALIVE
+    failed: Callable[[GatewayError], bytes] | None = None
+    headers: Callable[[completion_pb2.CallAccount], tuple[Header, ...]] | None = None
+
+
+PLAIN = Manners()
+"""What chat completions have: comments, and OpenAI's error event."""
 
 
 class Calls:
@@ -98,7 +117,12 @@ class Calls:
         return answer.embeddings  # type: ignore[no-any-return]  # stubs of grpc.aio are untyped
 
     async def stream(
-        self, exchange: Exchange, credential: str, completion: completion_pb2.CompletionRequest, encoder: Encoder
+        self,
+        exchange: Exchange,
+        credential: str,
+        completion: completion_pb2.CompletionRequest,
+        encoder: Encoder,
+        manners: Manners = PLAIN,
     ) -> Reply:
         """Answer with a stream. Raises GatewayError only while nothing has been sent."""
         request = completions_service_pb2.StreamCompletionRequest(
@@ -108,19 +132,23 @@ class Calls:
             request, metadata=self.metadata(exchange, credential), timeout=self._config.stream_timeout_s
         )
         account: tuple[Header, ...] = ()
-        stream = self._open_stream(exchange, encoder, lambda: account)
+        stream = self._open_stream(exchange, encoder, lambda: account, manners.keep_alive)
+        fail = functools.partial(_fail, exchange, stream, manners)
         try:
             async for message in call:
                 if not stream.opened and message.events[0].WhichOneof("event") == "started":
-                    account = account_headers(message.events[0].started.account)
+                    told = message.events[0].started.account
+                    account = account_headers(told)
+                    if manners.headers is not None:
+                        account += manners.headers(told)
                 data = encoder.feed(message.events)
                 if data:
                     await stream.send(data)
             if not encoder.finished:
-                return await _fail(exchange, stream, interrupted())
+                return await fail(interrupted())
             return await stream.end()
         except grpc.RpcError as failure:
-            return await _fail(exchange, stream, read_failure(failure, exchange.request_id))
+            return await fail(read_failure(failure, exchange.request_id))
         except ConnectionError as exc:
             _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
             return Sent(keep_alive=False)
@@ -128,12 +156,12 @@ class Calls:
             # The shutdown asks handlers to end; this one ends by telling its caller that the answer is incomplete.
             if not self._stopping():
                 raise
-            return await _fail(exchange, stream, stopping())
+            return await fail(stopping())
         except GatewayError:
             raise
         except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer and the log the cause
             _log.exception("request_crashed", request_id=exchange.request_id)
-            return await _fail(exchange, stream, internal_error())
+            return await fail(internal_error())
         finally:
             stream.stop()
             if not call.done():
@@ -148,7 +176,11 @@ class Calls:
         return (("authorization", f"Bearer {credential}"), (CALLER_KEY, assertion))
 
     def _open_stream(
-        self, exchange: Exchange, encoder: Encoder, account: Callable[[], tuple[Header, ...]]
+        self,
+        exchange: Exchange,
+        encoder: Encoder,
+        account: Callable[[], tuple[Header, ...]],
+        keep_alive: bytes | Callable[[], bytes],
     ) -> EventStream:
         patience = _patience_s(exchange)
         headers_after_s = self._config.stream_headers_after_s
@@ -158,6 +190,7 @@ class Calls:
             lambda: (*exchange.headers, *account(), *warning_headers(encoder.warnings)),
             headers_after_s=headers_after_s if patience is None else min(headers_after_s, patience * _HEAD_SHARE),
             keepalive_s=self._config.keepalive_s,
+            keep_alive=keep_alive,
         )
 
 
@@ -169,13 +202,16 @@ def warning_headers(warnings: Sequence[completion_pb2.Warning]) -> tuple[Header,
     return (("x-tokendance-warnings", _UNSAFE_IN_HEADER.sub("?", text)[:_MAX_WARNING_CHARACTERS]),)
 
 
-async def _fail(exchange: Exchange, stream: EventStream, error: GatewayError) -> Reply:
+async def _fail(exchange: Exchange, stream: EventStream, manners: Manners, error: GatewayError) -> Reply:
     """Raise an error while nothing has been sent; afterwards send it as the last event, and end the body."""
     stream.stop()
     if not stream.opened:
         raise error
     try:
-        await stream.send(error_event(error, exchange.surface, exchange.request_id))
+        if manners.failed is not None:
+            await stream.send(manners.failed(error))
+        else:
+            await stream.send(error_event(error, exchange.surface, exchange.request_id))
         return await stream.end()
     except ConnectionError as exc:
         _log.debug("caller_left", request_id=exchange.request_id, cause=type(exc).__name__)
