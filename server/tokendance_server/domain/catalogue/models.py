@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import errors_pb2
+from tokendance.gateway.v1 import access_pb2, errors_pb2
 from tokendance_server.domain.principals import Principal
 
 COMPLETIONS = "completions"
@@ -124,7 +124,9 @@ class ModelIndex:
         return model is not None and model.id == model_id
 
     def visible_to(self, principal: Principal) -> Sequence[Model]:
-        """Return the models that the caller may call, by id."""
+        """Return the models that the caller may call, by id; to a caller without a credential, the public ones."""
+        if access_pb2.CALLER_KIND_ANYONE in principal.kinds:
+            return [model for model in self._models if model.public]
         return [model for model in self._models if self._allowed(model, principal)]
 
     def find(self, name: str, principal: Principal) -> Model:

@@ -106,7 +106,7 @@ class ModelsServiceServicer(object):
     """
 
     def ListModels(self, request, context):
-        """Lists the models that the caller may call, by name.
+        """Lists the models that the caller may call, by name. A caller without a credential sees those that are public.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class ModelsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelsServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.ListModelsRequest, _models_service_pb2.ListModelsResponse]
-    """Lists the models that the caller may call, by name."""
+    """Lists the models that the caller may call, by name. A caller without a credential sees those that are public."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.GetModelRequest, _models_service_pb2.GetModelResponse]
     """Returns one model by name or alias.
     Errors include: model_not_found, model_not_allowed.
@@ -90,7 +90,7 @@ class ModelsServiceAsyncStub(ModelsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_models_service_pb2.ListModelsRequest, _models_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that the caller may call, by name."""
+    """Lists the models that the caller may call, by name. A caller without a credential sees those that are public."""
     GetModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.GetModelRequest, _models_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns one model by name or alias.
     Errors include: model_not_found, model_not_allowed.
@@ -146,7 +146,7 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.ListModelsResponse, _abc.Awaitable[_models_service_pb2.ListModelsResponse]]:
-        """Lists the models that the caller may call, by name."""
+        """Lists the models that the caller may call, by name. A caller without a credential sees those that are public."""
 
     @_abc_1.abstractmethod
     def GetModel(
