@@ -52,7 +52,10 @@ def write_conversation(request: pb.CompletionRequest, body: Json, capabilities: 
         parts = _answer(message, path, names, capabilities) if answer else _question(message, path, names, capabilities)
         role = "model" if answer else "user"
         if contents and contents[-1]["role"] == role:
-            contents[-1]["parts"] += parts
+            together = contents[-1]["parts"]
+            together += parts
+            # The results of calls stand together, before what is said or shown beside them.
+            together.sort(key=lambda one: role == "user" and "functionResponse" not in one)
         elif parts:
             contents.append({"role": role, "parts": parts})
     body["contents"] = contents
