@@ -123,9 +123,16 @@ def _tool_call(part: pb.Part) -> Document:
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments_json},
         }
+    if call.signature:
+        document["extra_content"] = signature_document(call.signature)
     if part.extra_json:
         add_extra(document, part.extra_json)
     return document
+
+
+def signature_document(signature: bytes) -> Document:
+    """Return what must come back with a call, in the one form in which clients of this dialect bring it back."""
+    return {"google": {"thought_signature": encode_base64(signature)}}
 
 
 def _audio(part: pb.Part) -> Document:

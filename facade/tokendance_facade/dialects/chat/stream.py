@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
-from tokendance_facade.dialects.chat.answer import annotation, finish_word, image_document, logprobs_document
+from tokendance_facade.dialects.chat.answer import (
+    annotation,
+    finish_word,
+    image_document,
+    logprobs_document,
+    signature_document,
+)
 from tokendance_facade.dialects.documents import Document, add_extra, answer_id, extra_fields
 from tokendance_facade.dialects.media import encode_base64
 from tokendance_facade.dialects.usage import SHOWS_NATIVE, usage_document
@@ -153,6 +159,8 @@ class ChatStreamEncoder:
             if custom:
                 self._custom.add(key)
             call = {"index": delta.index, "id": delta.id, "type": kind, kind: inner}
+            if delta.signature:
+                call["extra_content"] = signature_document(delta.signature)
         elif key in self._custom:
             call = {"index": delta.index, "custom": {"input": delta.arguments}}
         else:

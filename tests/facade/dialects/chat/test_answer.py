@@ -32,6 +32,19 @@ PARTS: list[tuple[str, dict[str, Any]]] = [
         {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "x": 1}]},
     ),
     (
+        'parts { tool_call { id: "1" name: "f" arguments_json: "{}" signature: "sig" } }',
+        {
+            "tool_calls": [
+                {
+                    "id": "1",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": "c2ln"}},
+                }
+            ]
+        },
+    ),
+    (
         'parts { tool_call { id: "1" name: "c" kind: TOOL_KIND_CUSTOM input: "free" } }',
         {"tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "c", "input": "free"}}]},
     ),

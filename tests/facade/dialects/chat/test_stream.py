@@ -78,6 +78,15 @@ def test_choices_interleave() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
+def test_a_call_brings_what_must_come_back_with_it() -> None:
+    """In its first delta, in the form that whole answers have."""
+    first, more = deltas(
+        'events { tool_call { id: "a" name: "f" arguments: "{" signature: "sig" } }\nevents { tool_call { arguments: "}" } }'
+    )[1:]
+    assert first["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "c2ln"}}
+    assert "extra_content" not in more["tool_calls"][0]
+
+
 def test_tool_calls_name_themselves_once() -> None:
     """Id, type and name in the first delta of an index only, and content null where a turn starts with a call."""
     line = 'events { tool_call { index: %d id: "%s" name: "f" arguments: "%s" } }'
