@@ -66,8 +66,8 @@ _ROWS = (
     Fault("error-body", _ENVELOPE, "Status 200 with an error as the body.", scripts.error_body),
     Fault(
         "error-event",
-        "n=3 form=openai|done|named|named-flat|flat|field|text|groq|router|empty",
-        "An error after n events, in the form of various upstreams; a document becomes an error.",
+        "n=3 reason=auto form=openai|done|named|named-flat|flat|field|text|groq|router|empty",
+        "An error after n events, in the form of various upstreams (reason: its type at Anthropic), or as document.",
     ),
     Fault("empty", "", "Status 200, no body.", scripts.empty),
     Fault("redirect", "code=302", "A redirect to http://169.254.169.254/.", scripts.redirect),

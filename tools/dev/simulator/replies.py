@@ -20,6 +20,7 @@ FILLER_MARK = "@@FILLER@@"
 """Stands in the text where a fault puts its megabytes."""
 
 MOST_TOKENS = 1_000_000
+_CALL = re.compile(r"\bCALL ([A-Za-z0-9_-]+) (\{.*\})")
 _PIECE = re.compile(r"\s*\S+|\s+")
 
 
@@ -99,6 +100,8 @@ def reply_to(ask: Ask) -> Reply:
     plan = ask.plan
     if plan.base.startswith("sim-tools") and ask.may_call_tools and ask.tools:
         return Reply((), "tool_calls", _reasoning(plan), _calls(ask))
+    if plan.base == "sim-agent" and ask.may_call_tools and (told := _CALL.search(ask.last_user_text)):
+        return Reply((), "tool_calls", _reasoning(plan), (ToolCall("call_sim_0", told[1], told[2]),))
     pieces, finish = _text(ask), "stop"
     if plan.fault == "more-tokens":
         wanted = (ask.max_tokens or len(pieces)) + plan.count("extra")
@@ -116,6 +119,8 @@ def _text(ask: Ask) -> tuple[str, ...]:
         return tuple(_PIECE.findall(MULTIBYTE_SENTENCE))
     if plan.fault == "framing" and plan.word("form") == "u2028":
         return argument_pieces(LINE_SEPARATORS)
+    if plan.base == "sim-agent":
+        return ("done",)
     if plan.base == "sim-echo":
         return tuple(_PIECE.findall(ask.last_user_text))
     if plan.base == "sim-json":

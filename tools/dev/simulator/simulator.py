@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from . import openai
+from . import anthropic, openai
 from .answer import IMMEDIATE_BYTES, Answer, Script
 from .connection import Connection
 from .faults import script_of
@@ -18,7 +18,7 @@ from .records import Record
 from .scripts import Call
 
 # (method, path, body) -> Answer, or None if the path is another dialect's.
-DIALECTS = (openai.answer,)
+DIALECTS = (openai.answer, anthropic.answer)
 
 CACHED_ANSWERS = 512
 CACHED_BODY_BYTES = 16 * 1024

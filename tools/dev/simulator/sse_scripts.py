@@ -28,8 +28,8 @@ def malformed(answer: Answer, call: Call) -> Script:
 
     def events() -> Iterator[bytes]:
         for number, event in enumerate(answer.events):
-            payload = event.removeprefix(b"data: ").rstrip(b"\n")
-            yield b"data: " + _broken(payload, form) + b"\n\n" if number == broken_at else event
+            name, _, payload = event.rpartition(b"data: ")
+            yield name + b"data: " + _broken(payload.rstrip(b"\n"), form) + b"\n\n" if number == broken_at else event
 
     yield from rewritten(answer, events())
 
@@ -38,7 +38,8 @@ def _broken(payload: bytes, form: str) -> bytes:
     if form == "half":
         return payload[: len(payload) // 2]
     if form == "bad-utf8":
-        return payload.replace(b'"object":"', b'"object":"\xff\xfe', 1)
+        field = b'"object":"' if b'"object":"' in payload else b'"type":"'
+        return payload.replace(field, field + b"\xff\xfe", 1)
     if form == "deep":
         return b"[" * 100_000
     return {"text": b"this is no JSON", "array": b"[]", "null": b"null", "string": b'"text"'}[form]
