@@ -1,0 +1,232 @@
+"""The public site: every page, the file beside it, and the stream that tells open pages that the state changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import grpc.aio
+import orjson
+from markupsafe import Markup, escape
+
+from tokendance.gateway.v1 import errors_pb2
+from tokendance.status_words import COUNTED, WORDS
+from tokendance_facade.answers import Reply
+from tokendance_facade.config import FacadeConfig
+from tokendance_facade.exchange import Exchange
+from tokendance_facade.pages import examples, texts
+from tokendance_facade.pages.assets import Assets
+from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
+from tokendance_facade.pages.rendering import Renderer, etag_of, page_answer
+from tokendance_facade.pages.security import FILE_HEADERS
+from tokendance_facade.pages.status_feed import StatusFeed
+from tokendance_facade.pages.views import ModelView, StatusView, bars, cleaner, model_view, status_view
+from tokendance_facade.routes import Route
+
+NAVIGATION = (
+    ("/", "Quickstart"),
+    ("/keys", "Keys"),
+    ("/limits", "Limits"),
+    ("/models", "Models"),
+    ("/errors", "Errors"),
+    ("/status", "Status"),
+    ("/reference", "API"),
+)
+_SURFACE = errors_pb2.SURFACE_GATEWAY
+_TEXT = "text/plain; charset=utf-8"
+# Of a search no more is looked at.
+_MAX_QUERY = 100
+
+
+class _Made(NamedTuple):
+    """A page as it goes out."""
+
+    body: bytes
+    etag: str
+
+
+class PublicPages:
+    """Makes pages when they are first asked for, and again only when what they show has changed.
+
+    `base_url` tells the base URL of the API as callers write it, once the listener is bound.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, config: FacadeConfig, *, base_url: Callable[[], str]) -> None:
+        site = config.site
+        self._base_url = base_url
+        self._live = LiveData(channel, timeout_s=config.models_timeout_s)
+        self._feed = StatusFeed(self._live, keepalive_s=config.keepalive_s)
+        self._clean = cleaner(site.private_names)
+        self.assets = Assets()
+        self._renderer = Renderer(
+            self.assets,
+            {
+                "brand": site.brand,
+                "home": "/",
+                "navigation": NAVIGATION,
+                "base_url": base_url,
+                "console_url": site.console_url,
+                "support": site.support,
+            },
+        )
+        self._renderer.environment.filters["bars"] = partial(bars, days=HISTORY_DAYS)
+        self._renderer.environment.filters["ticks"] = ticks
+        self._made: dict[str, tuple[Any, _Made]] = {}
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the rows of every page, for the route table."""
+        rows: dict[str, Callable[[Exchange], Awaitable[Reply]]] = {
+            "/": self._home,
+            "/keys": self._keys,
+            "/limits": self._limits,
+            "/models": self._models,
+            "/errors": self._errors,
+            "/status": self._status,
+            "/status/events": self._feed.serve,
+            "/robots.txt": self._robots,
+            "/favicon.ico": self._icon,
+            "/assets/*": self.assets.serve,
+        }
+        return tuple(Route("GET", path, _SURFACE, handler) for path, handler in rows.items())
+
+    def stop(self) -> None:
+        """End the streams of open pages: they come back by themselves."""
+        self._feed.stop()
+
+    async def _home(self, exchange: Exchange) -> Reply:
+        view = await self._state()
+        key = (view.state, view.summary)
+        return self._page(exchange, "/", key, lambda: self._render("home.html", "/", self._home_values(view)))
+
+    async def _keys(self, exchange: Exchange) -> Reply:
+        return self._page(exchange, "/keys", None, lambda: self._render("keys.html", "/keys", {}))
+
+    async def _limits(self, exchange: Exchange) -> Reply:
+        refusals = [row for family in reference()["errors"] if family["name"] == "quota" for row in family["rows"]]
+        values = {"refusals": refusals}
+        return self._page(exchange, "/limits", None, lambda: self._render("limits.html", "/limits", values))
+
+    async def _errors(self, exchange: Exchange) -> Reply:
+        families = reference()["errors"]
+        values = {
+            "families": families,
+            "titles": [(f"family-{family['name']}", texts.FAMILIES[family["name"]]) for family in families],
+            "error_example": texts.ERROR_EXAMPLE,
+        }
+        return self._page(exchange, "/errors", None, lambda: self._render("errors.html", "/errors", values))
+
+    async def _models(self, exchange: Exchange) -> Reply:
+        query = _query(exchange.query, ("q", "serves", "takes"))
+        found = await self._live.models.get()
+        state = await self._state()
+        models = None if found is None else [model_view(model, self._clean) for model in found]
+        key = (self._live.models.version, self._live.status.version)
+        if any(query.values()):
+            body = self._render("models.html", "/models", _models_values(models, state, query))
+            return page_answer(exchange, body)
+        return self._page(
+            exchange,
+            "/models",
+            key,
+            lambda: self._render("models.html", "/models", _models_values(models, state, query)),
+        )
+
+    async def _status(self, exchange: Exchange) -> Reply:
+        view = await self._state()
+        values = {"status": view, "words": WORDS, "counted": COUNTED}
+        key = self._live.status.version
+        return self._page(exchange, "/status", key, lambda: self._render("status.html", "/status", values))
+
+    async def _robots(self, exchange: Exchange) -> Reply:
+        body = b"User-agent: *\nDisallow: /v1/\nDisallow: /status/events\n"
+        return page_answer(exchange, body, content_type=_TEXT, cache="public, max-age=3600", security=FILE_HEADERS)
+
+    async def _icon(self, exchange: Exchange) -> Reply:
+        body = self.assets.body("favicon.svg")
+        return page_answer(
+            exchange, body, content_type="image/svg+xml", cache="public, max-age=86400", security=FILE_HEADERS
+        )
+
+    async def _state(self) -> StatusView:
+        return status_view(await self._live.status.get(), self._clean)
+
+    def _render(self, template: str, current: str, values: Mapping[str, Any]) -> bytes:
+        return self._renderer.render(template, current, **values)
+
+    def _page(self, exchange: Exchange, path: str, key: Any, make: Callable[[], bytes]) -> Reply:
+        """Answer with the page that was made for this key, or make it."""
+        known = self._made.get(path)
+        if known is None or known[0] != key:
+            body = make()
+            known = self._made[path] = (key, _Made(body, etag_of(body)))
+        return page_answer(exchange, known[1].body, etag=known[1].etag)
+
+    def _home_values(self, view: StatusView) -> dict[str, Any]:
+        address = self._base_url()
+        return {
+            "status": view,
+            "environment_sh": texts.environment_sh(address),
+            "environment_ps1": texts.environment_ps1(address),
+            "verify": {key: examples.example("verify", key) for key in ("sh", "ps1")},
+            "languages": examples.LANGUAGES,
+            "variants": examples.VARIANTS,
+            "language_names": dict(examples.LANGUAGES),
+            "variant_names": dict(examples.VARIANTS),
+            "examples": [
+                examples.example(variant, language)
+                for variant, _ in examples.VARIANTS
+                for language, _ in examples.LANGUAGES
+            ],
+            "clients": texts.CLIENTS,
+            "client_configs": (),
+        }
+
+
+@cache
+def reference() -> dict[str, Any]:
+    """Return the error table and the gRPC API with their comments, which `make gen` writes."""
+    document: dict[str, Any] = orjson.loads(
+        files("tokendance_facade.pages").joinpath("data", "reference.json").read_bytes()
+    )
+    return document
+
+
+def ticks(text: str) -> Markup:
+    """Return a text whose words between backticks are code."""
+    parts = str(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
+def _query(query: str, names: tuple[str, ...]) -> dict[str, str]:
+    try:
+        given = parse_qs(query, max_num_fields=20)
+    except ValueError:
+        given = {}
+    return {name: given.get(name, [""])[0][:_MAX_QUERY] for name in names}
+
+
+def _models_values(models: list[ModelView] | None, state: StatusView, query: Mapping[str, str]) -> dict[str, Any]:
+    everything = models or []
+    words = query["q"].lower().split()
+    shown = [
+        model
+        for model in everything
+        if all(word in model.words for word in words)
+        and (not query["serves"] or query["serves"] in model.serves)
+        and (not query["takes"] or query["takes"] in model.takes)
+    ]
+    return {
+        "models": None if models is None else shown,
+        "total": len(everything),
+        "query": query,
+        "choices": {
+            "serves": sorted({word for model in everything for word in model.serves}),
+            "takes": sorted({word for model in everything for word in model.takes}),
+        },
+        "states": {one.model: one.state for one in state.models},
+    }
