@@ -38,10 +38,12 @@ from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.sealing import KeyRing
 from tokendance_server.domain.sessions.sessions import Sessions
+from tokendance_server.domain.status.board import Board
 from tokendance_server.doors import build_listeners, make_chains
 from tokendance_server.governance import build_governance
 from tokendance_server.identity import Identity, open_identity, sign_ins_maker
 from tokendance_server.listeners import Listener
+from tokendance_server.nodes import NodeLook, open_nodes
 from tokendance_server.prices import open_prices
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.transport import Transport, open_transport
@@ -54,6 +56,7 @@ from tokendance_server.services.credentials import LOCAL_OPERATOR
 from tokendance_server.services.doorkeeper import Doorkeeper
 from tokendance_server.services.local_channel import LocalChannel
 from tokendance_server.services.loop_lag import LoopLag
+from tokendance_server.status import open_status
 from tokendance_server.storage import Storage, open_directory, open_storage, secrets_dir
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
@@ -101,6 +104,8 @@ class Server:
         watcher: Watcher,
         streams: RunningStreams,
         background: Sequence[Background],
+        look: NodeLook,
+        board: Board,
         usage: UsageParts,
         catalogue: Catalogue,
         transport: Transport,
@@ -117,6 +122,8 @@ class Server:
         self._watcher = watcher
         self._streams = streams
         self._background = background
+        self._look = look
+        self._board = board
         self._usage = usage
         self._catalogue = catalogue
         self._transport = transport
@@ -162,6 +169,7 @@ class Server:
 
     def local_channel(self) -> grpc.aio.Channel:
         """Return the channel for a facade in this process."""
+        self._look.has_facade = True
         return self._channel
 
     async def start(self) -> None:
@@ -186,6 +194,8 @@ class Server:
         for listener in self._listeners:
             await listener.drain()
         self._admission.drain()
+        # They would never leave by themselves.
+        self._board.dismiss()
         # Their callers are told at once to go elsewhere; what runs is ended here, because only here it is told why.
         closing = [asyncio.create_task(one.stop(grace_s + 2 * _LAST_WORDS_S)) for one in self._listeners]
         try:
@@ -277,13 +287,7 @@ async def open_server(
         prices = await open_prices(
             storage.database, governance.watcher, peppers, lambda: parts.catalogue.serving.catalog.models, clock
         )
-        shared = None
-        if config.redis_url is not None:
-            shared = SharedCounters(
-                config.redis_url.get_secret_value(),
-                directory.node_id,
-                lambda: storage.live_nodes or [directory.node_id],
-            )
+        shared = _shared_counters(config, directory, storage)
         kept = SqlReservationStore(storage.database, usage.store, clock)
         quota = build_quota(
             storage.database, governance.watcher, peppers, clock, registry, spent=usage.spent, kept=kept, shared=shared
@@ -314,6 +318,18 @@ async def open_server(
             clock=clock,
             report=tell_counters,
         )
+        admission, lag = _open_admission(config, registry)
+        look = NodeLook(clock, governance.watcher, parts.catalogue, admission, lag, storage, usage, quota)
+        status = await open_status(
+            storage.database,
+            governance.watcher,
+            parts.catalogue,
+            usage.ledger,
+            peppers,
+            run_id=look.run_id,
+            clock=clock,
+        )
+        nodes = open_nodes(look, peppers)
         handlers = register(
             completions,
             replays,
@@ -332,11 +348,10 @@ async def open_server(
                 clock,
                 limits=config.identity.console.limits(),
             ),
+            status=status,
+            nodes=nodes,
             clock=clock,
         )
-        lag = LoopLag(config.limits.loop_lag_s)
-        show_loop_lag(registry, lambda: lag.seconds)
-        admission = Admission(config.limits.in_flight, lag)
         asides = open_asides(storage.database, clock, registry)
         stream = open_stream(config, storage.database, clock, registry)
         chain = make_chains(
@@ -364,7 +379,19 @@ async def open_server(
             lag=lag,
             watcher=governance.watcher,
             streams=governance.streams,
-            background=[replays, governance.uses, quota.reservations, prices.followed, asides, stream, webhooks.sender],
+            background=[
+                replays,
+                governance.uses,
+                quota.reservations,
+                prices.followed,
+                asides,
+                stream,
+                webhooks.sender,
+                status.board,
+                nodes.roster,
+            ],
+            look=look,
+            board=status.board,
             usage=usage,
             catalogue=parts.catalogue,
             transport=transport,
@@ -376,6 +403,19 @@ async def open_server(
         storage.when_lost(admission.drain)
         undo.pop_all()
         return server
+
+
+def _open_admission(config: ServerConfig, registry: CollectorRegistry) -> tuple[Admission, LoopLag]:
+    lag = LoopLag(config.limits.loop_lag_s)
+    show_loop_lag(registry, lambda: lag.seconds)
+    return Admission(config.limits.in_flight, lag), lag
+
+
+def _shared_counters(config: ServerConfig, directory: DataDirectory, storage: Storage) -> SharedCounters | None:
+    if config.redis_url is None:
+        return None
+    own = directory.node_id
+    return SharedCounters(config.redis_url.get_secret_value(), own, lambda: storage.live_nodes or [own])
 
 
 def _tell_egress(egress: EgressPolicy, configured: Mapping[str, ProviderConfig]) -> None:

@@ -33,6 +33,7 @@ from tokendance_server.domain.quota.service_reservations import ServiceReservati
 from tokendance_server.domain.replay.replays import Replays
 from tokendance_server.domain.sessions.sessions import Sessions
 from tokendance_server.governance import Governance
+from tokendance_server.nodes import NodeParts
 from tokendance_server.prices import PriceParts
 from tokendance_server.quota import QuotaParts
 from tokendance_server.services.audit import AuditService
@@ -41,9 +42,11 @@ from tokendance_server.services.facade import FacadeService
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.local_channel import MethodTable
 from tokendance_server.services.models import ModelsService
+from tokendance_server.services.nodes import NodesService
 from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.quota import QuotaService
-from tokendance_server.services.unimplemented import unimplemented
+from tokendance_server.services.status import StatusService
+from tokendance_server.status import StatusParts
 from tokendance_server.usage import UsageParts
 from tokendance_server.webhooks import WebhookParts
 
@@ -73,6 +76,8 @@ def register(
     reservations: ServiceReservations,
     webhooks: WebhookParts,
     sessions: Sessions,
+    status: StatusParts,
+    nodes: NodeParts,
     clock: Clock,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """Return the handler of every RPC by path. What has no servicer of its own yet answers `unimplemented`."""
@@ -100,10 +105,10 @@ def register(
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
     facade: Any = FacadeService  # what none of its parts defines, its decorator adds
     facade_service_pb2_grpc.add_FacadeServiceServicer_to_server(facade(sessions), target)
-    for add, file in (
-        (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status_service_pb2),
-        (nodes_service_pb2_grpc.add_NodesServiceServicer_to_server, nodes_service_pb2),
-    ):
-        (service,) = file.DESCRIPTOR.services_by_name.values()
-        add(unimplemented(service), target)
+    status_service = StatusService(
+        status.board, status.notices, lambda: parts.catalogue.serving, status.health, status.tokens
+    )
+    status_service_pb2_grpc.add_StatusServiceServicer_to_server(status_service, target)
+    nodes_service = NodesService(nodes.roster, nodes.newest, nodes.tokens)
+    nodes_service_pb2_grpc.add_NodesServiceServicer_to_server(nodes_service, target)
     return table.handlers

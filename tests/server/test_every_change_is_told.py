@@ -22,13 +22,24 @@ from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.models import ModelsService
 from tokendance_server.services.organizations import OrganizationsService
+from tokendance_server.services.nodes import NodesService
 from tokendance_server.services.quota import QuotaService
+from tokendance_server.services.status import StatusService
 
 PACKAGE = "/tokendance.gateway.v1."
 READS = ("Get", "List", "Verify", "Watch", "Check", "Explain", "Count")
 SERVED = {
     one.__name__: one
-    for one in (AuditService, CompletionsService, KeysService, ModelsService, OrganizationsService, QuotaService)
+    for one in (
+        AuditService,
+        CompletionsService,
+        KeysService,
+        ModelsService,
+        NodesService,
+        OrganizationsService,
+        QuotaService,
+        StatusService,
+    )
 }
 UNTOLD = {
     "CreateCompletion": "a model call is a record of usage",
@@ -58,6 +69,8 @@ _KEY = {
 _WEBHOOK = {"display_name": "W", "url": "https://example.com/w", "events": ["WEBHOOK_EVENT_QUOTA_THRESHOLD"]}
 _PROVIDER = {"name": "providers/p", "kind": "openai", "base_url": "https://example.com/v1"}
 _MODEL = {"model": {"id": "m"}, "routes": [{"provider": "providers/p", "upstream_model": "u"}]}
+_INCIDENT = {"title": "Slow", "state": "SERVICE_STATE_DEGRADED", "models": ["m"]}
+_WORK = {"title": "W", "start_time": "2040-01-01T00:00:00Z", "end_time": "2040-01-01T01:00:00Z"}
 STEPS: list[tuple[str, dict[str, Any], str]] = [
     ("CreateOrganization", {"organization": {"display_name": "O", "contact": "ops@example.com"}}, "org"),
     ("UpdateOrganization", {"organization": {"name": "{org}", "display_name": "N"}, "update_mask": "displayName"}, ""),
@@ -96,6 +109,18 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     (
         "SetPrices",
         {"price_list": {"model": "m", "prices": [{"class": "input", "micros_per_million": 1}]}},
+        "",
+    ),
+    ("CreateIncident", {"incident": _INCIDENT, "message": "We look into it."}, "incident"),
+    (
+        "UpdateIncident",
+        {"incident": {"name": "{incident}", "phase": "INCIDENT_PHASE_RESOLVED"}, "update_mask": "phase"},
+        "",
+    ),
+    ("CreateMaintenance", {"maintenance": _WORK}, "maintenance"),
+    (
+        "UpdateMaintenance",
+        {"maintenance": {"name": "{maintenance}", "cancelled": True}, "update_mask": "cancelled"},
         "",
     ),
     ("DeleteModel", {"name": "models/m"}, ""),

@@ -28,6 +28,7 @@ from tokendance_server.stores.memory_audit import MemoryAuditStore
 from tokendance_server.stores.memory_directory import MemoryDirectory
 from tokendance_server.stores.memory_key_requests import MemoryKeyRequestStore
 from tokendance_server.stores.memory_people import MemoryPeopleStore
+from tokendance_server.stores.sql import status_tables  # noqa: F401 - its tables join the others
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed

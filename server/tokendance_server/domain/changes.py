@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,8 +22,10 @@ _PRUNE_EVERY_S = 60.0
 class ChangeKind(enum.StrEnum):
     """What kind of thing changed. A route changes with its model."""
 
+    INCIDENT = "incident"
     KEY = "key"
     LIMIT = "limit"
+    MAINTENANCE = "maintenance"
     MEMBER = "member"
     MODEL = "model"
     ORGANIZATION = "organization"
@@ -102,6 +105,16 @@ class Watcher:
     def healthy(self) -> bool:
         """True while the newest whole reading of the feed is at most `stale_after_s` seconds old."""
         return self._read_at is not None and self._clock.monotonic() - self._read_at <= self._stale_after_s
+
+    @property
+    def position(self) -> int:
+        """The number of the newest change that the listeners were told; 0 before the first."""
+        return self._last.number if self._last is not None else 0
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the feed was read whole, in seconds; infinite where it never was."""
+        return math.inf if self._read_at is None else max(self._clock.monotonic() - self._read_at, 0.0)
 
     def subscribe(self, kind: ChangeKind, listener: ChangeListener) -> None:
         """Tell a listener of every change of a kind."""

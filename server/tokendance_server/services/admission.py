@@ -49,6 +49,21 @@ class Admission:
         self._draining = False
         self._empty: asyncio.Future[None] | None = None
 
+    @property
+    def draining(self) -> bool:
+        """True once no new call is let in."""
+        return self._draining
+
+    @property
+    def running(self) -> int:
+        """Calls that run."""
+        return len(self._calls)
+
+    @property
+    def running_streams(self) -> int:
+        """Those of them that are streams."""
+        return sum(scope.when_idle is not None for scope in self._calls)
+
     def gate(self, priority: Priority) -> Gate:
         """Return where calls of a priority come in."""
         reserve = max(1, math.ceil(self._limit * _RESERVE_SHARE))

@@ -113,6 +113,16 @@ class FileJournal:
         return self._size
 
     @property
+    def capacity(self) -> int:
+        """The bytes at which new requests are refused."""
+        return self._capacity
+
+    @property
+    def running(self) -> int:
+        """Requests that are open in it."""
+        return len(self._opened)
+
+    @property
     def broken(self) -> str | None:
         """Why it cannot be written now, or None."""
         return self._broken

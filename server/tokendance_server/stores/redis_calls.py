@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ _SCRIPT = SCRIPT.encode()
 _DIGEST = hashlib.sha1(_SCRIPT).hexdigest().encode()  # noqa: S324 - the name that Redis gives to a script
 _CHANNEL = b"tokendance:assert"
 _MOST_MOVES = 5
+_TIMED = 256
 _Address = tuple[str, int]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.decode
@@ -58,6 +60,8 @@ class Calls:
         self._links: dict[_Address | None, asyncio.Task[tuple[Link, str]]] = {}
         self._places: dict[str, _Address] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # When each of the last calls was answered, in the loop's seconds, and how long it took.
+        self._took: deque[tuple[float, float]] = deque(maxlen=_TIMED)
 
     def batch(self, organization: str) -> Batch:
         """Return the call that leaves at the end of this tick."""
@@ -67,6 +71,12 @@ class Calls:
                 asyncio.get_running_loop().call_soon(self._flush)
             batch = self._batches[organization] = Batch()
         return batch
+
+    def latency_s(self) -> float | None:
+        """Return the median time of the last calls, none older than a minute, in seconds; None without any."""
+        since = asyncio.get_running_loop().time() - 60
+        took = sorted(seconds for answered, seconds in self._took if answered >= since)
+        return took[len(took) // 2] if took else None
 
     async def close(self) -> None:
         """End the connections."""
@@ -121,7 +131,10 @@ class Calls:
                 batch.operations,
             )
             words = (b"1", prefix_of(organization).encode(), _pack(told))
+            loop = asyncio.get_running_loop()
+            asked = loop.time()
             answer = await link.ask(b"EVALSHA", _DIGEST, *words)
+            self._took.append((loop.time(), loop.time() - asked))
             if isinstance(answer, hiredis.ReplyError):
                 # Each of these is said before anything is done.
                 kind, _, rest = str(answer).partition(" ")

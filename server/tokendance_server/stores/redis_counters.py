@@ -150,6 +150,10 @@ class RedisCounters:
         now, answer = await self._known(organization, rows, ask)
         return [_standing(row, now, told) for row, told in zip(rows, answer[1], strict=True)]
 
+    def latency_s(self) -> float | None:
+        """Return how long a call of the script takes: the median of the last minute, None without any."""
+        return self._calls.latency_s()
+
     async def close(self) -> None:
         """End the connections; what is held goes with its lease."""
         for task in self._asserting.values():

@@ -90,6 +90,8 @@ class Ledger:
         self._report = report
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self.listeners: list[Callable[[FinishedEntry], None]] = []
+        """Told of each request that ends. They are quick, and raise nothing."""
 
     def open(self, request: OpenRequest) -> OpenRecord:
         """Begin the record of a request. Raises ledger_unavailable where the journal is full, and records nothing.
@@ -149,6 +151,8 @@ class Ledger:
 
     def write_finished(self, entry: FinishedEntry) -> Awaitable[None]:
         """Put a finished request where the drain finds it, and into the journal; done once it is written."""
+        for listener in self.listeners:
+            listener(entry)
         payload = encode(entry)
         kept = entry if len(self._waiting) < AT_HAND else payload
         self._waiting.append(_Waiting(entry.id, entry.request.start_us, kept))

@@ -1,0 +1,112 @@
+"""The status of a node, wired: what counts, what judges, and who writes incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tokendance.errors import GatewayError
+from tokendance_server.domain.catalogue.in_force import Catalogue, Serving
+from tokendance_server.domain.changes import ChangeKind, Watcher
+from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.keys.secrets import PepperRing
+from tokendance_server.domain.page_tokens import PageTokens
+from tokendance_server.domain.principals import GATEWAY
+from tokendance_server.domain.routing.circuit import CircuitState
+from tokendance_server.domain.routing.health import HealthSource, ModelHealth, RouteHealth
+from tokendance_server.domain.status.board import Board
+from tokendance_server.domain.status.desk import Notices
+from tokendance_server.domain.status.tally import Tally
+from tokendance_server.domain.usage.ledger import Ledger
+from tokendance_server.startup import StartupError
+from tokendance_server.stores.errors import StoreUnavailableError
+from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.incidents import SqlNoticeStore
+from tokendance_server.stores.sql.status import SqlStatusStore
+from tokendance_server.telemetry import logger
+
+
+@dataclass(frozen=True, slots=True)
+class StatusParts:
+    """What tells the state. The board must be started."""
+
+    board: Board
+    notices: Notices
+    health: HealthSource
+    tokens: PageTokens
+
+
+async def open_status(
+    database: Database,
+    watcher: Watcher,
+    catalogue: Catalogue,
+    ledger: Ledger,
+    peppers: PepperRing,
+    *,
+    run_id: str,
+    clock: Clock,
+) -> StatusParts:
+    """Wire it: requests that end are counted from now on, and the state of now is known. Raises StartupError."""
+
+    def find(name: str) -> str | None:
+        try:
+            return catalogue.serving.catalog.find(name, GATEWAY).id
+        except GatewayError:
+            return None
+
+    tally = Tally(find)
+    notice_store = SqlNoticeStore(database)
+    board = Board(
+        SqlStatusStore(database),
+        notice_store,
+        tally,
+        lambda: catalogue.serving,
+        run_id=run_id,
+        clock=clock,
+        report=_tell,
+    )
+    watcher.subscribe(ChangeKind.INCIDENT, board)
+    watcher.subscribe(ChangeKind.MAINTENANCE, board)
+    try:
+        await board.refresh()
+    except StoreUnavailableError as exc:
+        raise StartupError(f"The status cannot be read: {exc}.") from exc
+    ledger.listeners.append(tally.ended)
+    tokens = PageTokens(peppers.derive("page tokens of the status"))
+    notices = Notices(notice_store, catalogue.has, tokens, clock, board.refresh)
+    return StatusParts(board, notices, CatalogueRoutes(lambda: catalogue.serving, clock), tokens)
+
+
+class CatalogueRoutes:
+    """Tells of the routes of the catalogue in force that each is in use. Satisfies HealthSource."""
+
+    def __init__(self, serving: Callable[[], Serving], clock: Clock) -> None:
+        self._serving = serving
+        self._since = clock.now()
+
+    def route_health(self) -> Sequence[RouteHealth]:
+        """Return every route, by model, then in the order of the model."""
+        serving = self._serving()
+        return [
+            RouteHealth(
+                model=model.id,
+                provider=route.provider,
+                label=serving.labels[route.provider],
+                upstream_model=route.upstream_model,
+                state=CircuitState.CLOSED,
+                since=self._since,
+            )
+            for model in serving.catalog.models
+            for route in model.routes
+        ]
+
+    def model_health(self) -> Sequence[ModelHealth]:
+        """Return every model, by id."""
+        return [ModelHealth(model.id) for model in self._serving().catalog.models]
+
+
+def _tell(error: Exception | None) -> None:
+    if error is None:
+        logger().info("status_judged_again")
+    else:
+        logger().error("status_not_judged", error=type(error).__name__, detail=str(error))
