@@ -21,6 +21,7 @@ from tokendance_facade.handlers.responses import ResponsesHandlers
 from tokendance_facade.handlers.usage import UsageHandlers
 from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
+from tokendance_facade.pages.site import PublicPages
 from tokendance_facade.public_site import PublicSite
 from tokendance_facade.refusals import Refusals
 from tokendance_facade.routes import Route, RouteTable
@@ -51,8 +52,11 @@ class Facade:
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
         quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
         usage = UsageHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        self._public_base_url = config.public_base_url
+        self._pages = PublicPages(channel, config, base_url=self._base_url)
         routes = RouteTable(
             (
+                *self._pages.routes(),
                 Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
                 Route("POST", "/v1/completions", errors_pb2.SURFACE_COMPLETIONS, completions.completions),
                 Route("POST", "/v1/responses", errors_pb2.SURFACE_RESPONSES, responses.create),
@@ -75,6 +79,8 @@ class Facade:
             Refusals(registry),
             max_header_bytes=config.max_header_bytes,
             stopping=self._stopping,
+            site_url=config.public_base_url.rstrip("/").removesuffix("/v1"),
+            error_page=self._pages.error_page,
         )
         self._public = Listener(config.http, config, site.handle, site.refuse, tls=config.tls)
         admin = AdminApi(channel, calls, bodies, timeout_s=config.admin_timeout_s, keepalive_s=config.keepalive_s)
@@ -103,8 +109,13 @@ class Facade:
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more and let running requests finish within `grace_s` seconds."""
+        self._pages.stop()
         await self._public.stop(grace_s)
         await self._internal.stop()
+
+    def _base_url(self) -> str:
+        """Return the base URL of the API: the configured one, or that of the bound address."""
+        return self._public_base_url or f"{self._public.url}/v1".replace("//0.0.0.0:", "//127.0.0.1:")
 
     def _stopping(self) -> bool:
         return self._public.stopping

@@ -43,13 +43,15 @@ def shape_of(reason: ErrorReason.ValueType, surface: Surface.ValueType) -> Shape
     return Shape(status, kind, code, spec.code)
 
 
-def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
+def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str, *, doc_url: str = "") -> bytes:
     """Return `{"error": {…}}` in OpenAI's form with our additions."""
-    return orjson.dumps({"error": error_document(error, surface, request_id)})
+    return orjson.dumps({"error": error_document(error, surface, request_id, doc_url=doc_url)})
 
 
-def error_document(error: GatewayError, surface: Surface.ValueType, request_id: str) -> dict[str, Any]:
-    """Return what stands under `error` in OpenAI's form, with our additions."""
+def error_document(
+    error: GatewayError, surface: Surface.ValueType, request_id: str, *, doc_url: str = ""
+) -> dict[str, Any]:
+    """Return what stands under `error` in OpenAI's form, with our additions; `doc_url` leads to the code's page."""
     shape = shape_of(error.reason, surface)
     document: dict[str, Any] = {
         "message": error.message,
@@ -59,6 +61,8 @@ def error_document(error: GatewayError, surface: Surface.ValueType, request_id: 
         "request_id": request_id,
         "origin": error.origin,
     }
+    if doc_url:
+        document["doc_url"] = doc_url
     if "metric" in error.metadata:
         document |= _limit_fields(error.metadata)
     if shape.type == _USAGE_LIMIT and error.metadata.get("reset_at"):

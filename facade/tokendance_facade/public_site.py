@@ -23,8 +23,15 @@ from tokendance_facade.routes import RouteTable
 _log = structlog.get_logger("tokendance_facade")
 
 
+ErrorPage = Callable[[Exchange, GatewayError, int, tuple[Header, ...]], Answer | None]
+"""Makes a page of an error for a reader with a browser; None for everybody else."""
+
+
 class PublicSite:
-    """Answers every request: routes it, lets its handler answer, and turns errors into answers of its surface."""
+    """Answers every request: routes it, lets its handler answer, and turns errors into answers of its surface.
+
+    Every error leads to its row of the errors page, below `site_url`; empty: on the host that was called.
+    """
 
     def __init__(
         self,
@@ -34,7 +41,11 @@ class PublicSite:
         *,
         max_header_bytes: int,
         stopping: Callable[[], bool],
+        site_url: str = "",
+        error_page: ErrorPage = lambda exchange, error, status, headers: None,
     ) -> None:
+        self._site_url = site_url
+        self._error_page = error_page
         self._stopping = stopping
         self._routes = routes
         self._cors = cors
@@ -73,9 +84,9 @@ class PublicSite:
         self._refusals.record_malformed(error, request_id, status)
         return Answer(
             status,
-            error_object(error, surface, request_id),
+            error_object(error, surface, request_id, doc_url=self._doc_url(error)),
             request_id,
-            headers=error_headers(error, status),
+            headers=[*error_headers(error, status), self._link(error)],
             close=True,
         )
 
@@ -93,12 +104,21 @@ class PublicSite:
         status = shape_of(error.reason, exchange.surface).status
         if not exchange.called:
             self._refusals.record(exchange, error, status)
-        headers: list[Header] = error_headers(error, status)
+        headers: list[Header] = [*error_headers(error, status), self._link(error)]
         if error.reason == errors_pb2.ERROR_REASON_METHOD_NOT_ALLOWED and "allow" in error.metadata:
             headers.append(("allow", error.metadata["allow"]))
         if exchange.surface == errors_pb2.SURFACE_RESPONSES:
             headers += codex_refusal_headers(error.metadata)
-        body = error_object(error, exchange.surface, exchange.request_id)
+        page = self._error_page(exchange, error, status, tuple(headers))
+        if page is not None:
+            return page
+        body = error_object(error, exchange.surface, exchange.request_id, doc_url=self._doc_url(error))
         # What is left of a body is not worth reading: the connection ends behind the answer.
         unread = not exchange.request.content.is_eof()
         return exchange.answer(status, body, headers=tuple(headers), close=unread)
+
+    def _doc_url(self, error: GatewayError) -> str:
+        return f"{self._site_url}/errors#{error.code}"
+
+    def _link(self, error: GatewayError) -> Header:
+        return ("link", f'<{self._doc_url(error)}>; rel="help"')

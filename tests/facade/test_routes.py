@@ -12,7 +12,6 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1",
         "/v1/",
         "/v1/chat/completions/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -12,16 +13,17 @@ import grpc.aio
 import orjson
 from markupsafe import Markup, escape
 
+from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.status_words import COUNTED, WORDS
-from tokendance_facade.answers import Reply
+from tokendance_facade.answers import Answer, Header, Reply
 from tokendance_facade.config import FacadeConfig
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.pages import examples, texts
 from tokendance_facade.pages.assets import Assets
 from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
-from tokendance_facade.pages.rendering import Renderer, etag_of, page_answer
-from tokendance_facade.pages.security import FILE_HEADERS
+from tokendance_facade.pages.rendering import HTML, Renderer, etag_of, page_answer
+from tokendance_facade.pages.security import FILE_HEADERS, PAGE_HEADERS
 from tokendance_facade.pages.status_feed import StatusFeed
 from tokendance_facade.pages.views import ModelView, StatusView, bars, cleaner, model_view, status_view
 from tokendance_facade.routes import Route
@@ -91,6 +93,23 @@ class PublicPages:
             "/assets/*": self.assets.serve,
         }
         return tuple(Route("GET", path, _SURFACE, handler) for path, handler in rows.items())
+
+    def error_page(
+        self, exchange: Exchange, error: GatewayError, status: int, headers: tuple[Header, ...]
+    ) -> Answer | None:
+        """Return a page that tells of an error, where a browser asked for a page; None where a program asked."""
+        request = exchange.request
+        if (
+            request.method not in {"GET", "HEAD"}
+            or exchange.path.startswith("/v1/")
+            or "text/html" not in request.headers.get("Accept", "")
+        ):
+            return None
+        title = "Nothing here" if status == HTTPStatus.NOT_FOUND else "That did not work"
+        values = {"title": title, "message": error.message, "code": error.code, "request_id": exchange.request_id}
+        body = self._render("not_found.html", "", values)
+        sent = (*exchange.headers, *headers, *PAGE_HEADERS, ("cache-control", "no-store"))
+        return Answer(status, body, exchange.request_id, content_type=HTML, headers=sent)
 
     def stop(self) -> None:
         """End the streams of open pages: they come back by themselves."""
