@@ -18,6 +18,7 @@ from tokendance_facade.handlers.completions import CompletionHandlers
 from tokendance_facade.handlers.models import ModelHandlers
 from tokendance_facade.handlers.quotas import QuotaHandlers
 from tokendance_facade.handlers.responses import ResponsesHandlers
+from tokendance_facade.handlers.status import StatusHandlers
 from tokendance_facade.handlers.usage import UsageHandlers
 from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
@@ -51,6 +52,7 @@ class Facade:
         responses = ResponsesHandlers(calls, bodies)
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
         quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
+        status = StatusHandlers(channel, calls, timeout_s=config.models_timeout_s)
         usage = UsageHandlers(channel, calls, timeout_s=config.models_timeout_s)
         self._public_base_url = config.public_base_url
         self._pages = PublicPages(channel, config, base_url=self._base_url)
@@ -69,6 +71,7 @@ class Facade:
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),
                 Route("GET", "/v1/quota", errors_pb2.SURFACE_GATEWAY, quotas.get_quota),
+                Route("GET", "/v1/status", errors_pb2.SURFACE_GATEWAY, status.get_status),
                 Route("GET", "/v1/usage", errors_pb2.SURFACE_GATEWAY, usage.get_usage),
                 Route("GET", "/v1/requests/*", errors_pb2.SURFACE_GATEWAY, usage.get_request),
             )
