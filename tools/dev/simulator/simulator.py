@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from . import anthropic, openai
+from . import anthropic, gemini, openai
 from .answer import IMMEDIATE_BYTES, Answer, Script
 from .connection import Connection
 from .faults import script_of
@@ -18,7 +18,9 @@ from .records import Record
 from .scripts import Call
 
 # (method, path, body) -> Answer, or None if the path is another dialect's.
-DIALECTS = (openai.answer, anthropic.answer)
+DIALECTS = (openai.answer, anthropic.answer, gemini.answer)
+
+_CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 
 CACHED_ANSWERS = 512
 CACHED_BODY_BYTES = 16 * 1024
@@ -166,7 +168,8 @@ class Simulator:
             self._seen.clear()
         seen = self._seen[answer.plan.model]
         self._seen[answer.plan.model] += 1
-        return script_of(answer, Call(answer.plan, record.header(b"authorization"), seen))
+        credential = next(filter(None, map(record.header, _CREDENTIAL_HEADERS)), "")
+        return script_of(answer, Call(answer.plan, credential, seen))
 
     def _make_answer(self, record: Record, body: bytes) -> Answer:
         path = record.path.partition("?")[0]

@@ -38,7 +38,7 @@ def _broken(payload: bytes, form: str) -> bytes:
     if form == "half":
         return payload[: len(payload) // 2]
     if form == "bad-utf8":
-        field = b'"object":"' if b'"object":"' in payload else b'"type":"'
+        field = next((name for name in (b'"object":"', b'"type":"') if name in payload), b'"role":"')
         return payload.replace(field, field + b"\xff\xfe", 1)
     if form == "deep":
         return b"[" * 100_000

@@ -81,7 +81,8 @@ def test_choices_interleave() -> None:
 def test_a_call_brings_what_must_come_back_with_it() -> None:
     """In its first delta, in the form that whole answers have."""
     first, more = deltas(
-        'events { tool_call { id: "a" name: "f" arguments: "{" signature: "sig" } }\nevents { tool_call { arguments: "}" } }'
+        'events { tool_call { id: "a" name: "f" arguments: "{" signature: "sig" } }',
+        'events { tool_call { arguments: "}" } }',
     )[1:]
     assert first["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "c2ln"}}
     assert "extra_content" not in more["tool_calls"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -21,6 +22,7 @@ def _chat(document: Mapping[str, Any], plan: Plan) -> Answer:
     return chat_answer(read_chat(document, plan))
 
 
+_DEPLOYMENTS = "/deployments/"
 _POSTS = {
     "/v1/chat/completions": _chat,
     "/v1/completions": completion_answer,
@@ -29,7 +31,15 @@ _POSTS = {
 
 
 def answer(method: str, path: str, body: bytes) -> Answer | None:
-    """The answer to one request, or None if the path is not of this dialect; depends on nothing else."""
+    """The answer to one request, or None if the path is not of this dialect; depends on nothing else.
+
+    Azure has the same below `/openai`, and in its dated form the model's name in the path.
+    """
+    path = path.removeprefix("/openai")
+    deployment = ""
+    if path.startswith(_DEPLOYMENTS):
+        deployment, _, rest = path.removeprefix(_DEPLOYMENTS).partition("/")
+        path = f"/v1/{rest}"
     if path == "/v1/models" and method == "GET":
         return models_answer()
     handler = _POSTS.get(path)
@@ -41,6 +51,8 @@ def answer(method: str, path: str, body: bytes) -> Answer | None:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         return refusal(400, "invalid_json", f"The body is not JSON: {error}.")
+    if deployment and isinstance(document, dict):
+        document["model"] = unquote(deployment)
     if not isinstance(document, dict) or not isinstance(document.get("model"), str):
         return refusal(400, "missing_required_parameter", "The body must be an object with a model.")
     try:
