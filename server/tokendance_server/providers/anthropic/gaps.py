@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
@@ -18,6 +20,7 @@ from tokendance_server.providers.warnings import Warnings
 _NO_PLACE = "This model has no place for the field."
 _NO_NAMESPACES = "This model takes no namespaces of tools; give each tool its own name."
 _FORCING = (pb.TOOL_CHOICE_MODE_REQUIRED, pb.TOOL_CHOICE_MODE_TOOL)
+_HEADER_VALUE = re.compile(r"[ -~]*")
 _PICTURES = frozenset({"", "image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
@@ -27,6 +30,9 @@ def find_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> li
     extra = json_text.caller_extra(request.extra_json, "extra_json") if request.extra_json else {}
     for name in sorted(STEERING_FIELDS & extra.keys()):
         raise _unsupported(name, f"The field {name} is not served: models and addresses are the gateway's to choose.")
+    for header in request.dialect_headers:
+        if not _HEADER_VALUE.fullmatch(header.value):
+            raise _invalid(header.name, "The value of a header must be printable ASCII.")
     if not request.HasField("max_output_tokens"):
         gaps.add("max_tokens", "This model's answers need a cap: the model's own is set, or 4,096 where it has none.")
     if is_own(request):
