@@ -130,13 +130,15 @@ class UsageSettings(Settings):
 
     `journal_bytes` bounds the journal; at it calls that cost are refused. `fsync` is when the disk is asked to keep
     what was written: `always` before each answer ends, `batch` within 50 ms, `off` never. Records of requests stay for
-    `keep_records_days`, sums by hour for `keep_hours_days`, sums by day for good.
+    `keep_records_days`, sums by hour for `keep_hours_days`, sums by day for good. `tokenizers` names the vocabulary of
+    models whose prompts are to be counted exactly; it needs the extra `tokens`.
     """
 
     journal_bytes: int = Field(default=256 * MiB, ge=MiB)
     fsync: Literal["off", "batch", "always"] = "batch"
     keep_records_days: int = Field(default=400, ge=1, le=36_500)
     keep_hours_days: int = Field(default=400, ge=1, le=36_500)
+    tokenizers: dict[ModelName, Literal["cl100k_base", "o200k_base"]] = Field(default_factory=dict)
 
 
 class TlsSettings(Settings):

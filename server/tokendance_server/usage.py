@@ -21,6 +21,7 @@ from tokendance_server.domain.usage.reading import UsageReader
 from tokendance_server.domain.usage.refusals import TurnedAway
 from tokendance_server.domain.usage.spent import UsageSpent
 from tokendance_server.domain.usage.store import DAY_US
+from tokendance_server.providers.tokenizer import ExactTokenizer
 from tokendance_server.startup import StartupError
 from tokendance_server.stores.journal import FileJournal, FsyncMode
 from tokendance_server.stores.journal_files import JOURNAL_FOLDER, Found, JournalInUseError
@@ -103,11 +104,20 @@ def open_usage(
         drain=drain,
         spent=UsageSpent(drain, store),
         journal=journal,
-        estimates=Estimates(),
+        estimates=Estimates(_tokenizer(config)),
         reader=UsageReader(store, drain, turned_away),
         turned_away=turned_away,
         queries=queries,
     )
+
+
+def _tokenizer(config: UsageSettings) -> ExactTokenizer | None:
+    if not config.tokenizers:
+        return None
+    try:
+        return ExactTokenizer(config.tokenizers)
+    except ValueError as exc:
+        raise StartupError(f"[server.usage.tokenizers]: {exc}.") from exc
 
 
 def _now_us() -> int:

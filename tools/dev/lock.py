@@ -28,6 +28,8 @@ def declared(root: Path) -> dict[str, list[str]]:
     client = tomllib.loads((root / "clients/python/pyproject.toml").read_text())
     groups = gateway["dependency-groups"]
     runtime = gateway["project"]["dependencies"] + client["project"]["dependencies"]
+    for extra in gateway["project"].get("optional-dependencies", {}).values():
+        runtime += extra
     return {
         "dev": [requirement for requirement in runtime + groups["dev"] if not requirement.startswith(OURS)],
         "gen": groups["gen"],
