@@ -189,11 +189,17 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def start(name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Process:
-    """Run `tokendance` with its output in files of `folder`."""
+def start(
+    name: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    program: Sequence[str | Path] = (TOKENDANCE,),
+) -> Process:
+    """Run `tokendance`, or a program that becomes it, with its output in files of `folder`."""
     output, log = folder / f"{name}.out", folder / f"{name}.log"
     with output.open("wb") as out, log.open("wb") as err:
-        popen = subprocess.Popen([TOKENDANCE, *arguments], stdout=out, stderr=err, env=environment, cwd=folder)
+        popen = subprocess.Popen([*program, *arguments], stdout=out, stderr=err, env=environment, cwd=folder)
     return Process(name, popen, output, log)
 
 

@@ -8,13 +8,24 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import grpc
 import pytest
-from tests.e2e.nodes import await_file, clean_environment, config_text, free_ports, start, stopping, wait_ready
+from tests.e2e.failing_node import POINTS
+from tests.e2e.nodes import (
+    TOKENDANCE,
+    await_file,
+    clean_environment,
+    config_text,
+    free_ports,
+    start,
+    stopping,
+    wait_ready,
+)
 from tests.e2e.upstream import Upstream, running_upstream
 
 from dev.ledger_check import Balance, Seen, check, read_books, read_upstream
@@ -30,20 +41,28 @@ LIMITED = (
     quota_pb2.LIMIT_METRIC_COST_MICROS,
     quota_pb2.LIMIT_METRIC_CONCURRENT_REQUESTS,
 )
-AT_ONCE, EACH = 12, 110
+AT_ONCE = 12
+CALLS = 110
+"""Of each node, where it is killed from outside."""
+FEWER_CALLS = 40
+"""Of each node, where it dies at a point: it comes by most of them in every call."""
+FLUSHES = 6
+"""Writes of tables in a load that a node may die in: the first flush has at least so many."""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Load:
     """Clients that call a node, and what they saw."""
 
-    def __init__(self, origin: str, secret: str, seed: int, part: int) -> None:
+    def __init__(self, origin: str, secret: str, seed: int, part: int, calls: int) -> None:
+        self.calls = calls
         self.origin = origin
         self.headers = {"authorization": f"Bearer {secret}"}
         self.dice = random.Random(f"{seed} {part}")
-        self.names = iter([f"call-{part}-{number}" for number in range(EACH)])
+        self.names = iter([f"call-{part}-{number}" for number in range(calls)])
         self.seen: list[Seen] = []
         self.progress = asyncio.Event()
-        self.kill_after = EACH + 1
+        self.kill_after = calls + 1
 
     async def run(self) -> None:
         """Make all calls, some at once."""
@@ -91,39 +110,49 @@ class Load:
 class House:
     """One data directory, and the nodes that run on it one after the other."""
 
-    def __init__(self, folder: Path, upstream: Upstream, seed: int) -> None:
+    def __init__(self, folder: Path, upstream: Upstream, seed: int, *, short: bool) -> None:
+        self.short = short
         self.folder = folder
         self.data = folder / "data"
         self.seed = seed
         self.seen: list[Seen] = []
         folder.joinpath("gateway.toml").write_text(config_text(upstream.base_url, MODELS, 5))
 
-    def run(self, part: int, *, killed: bool) -> list[Balance]:
-        """Start a node, load it, and end it; return how its key's limits stand once nothing runs."""
+    def run(self, part: int, *, killed: bool = False, point: tuple[str, int] | None = None) -> list[Balance]:
+        """Start a node, load it, and end it; return how its key's limits stand once nothing runs.
+
+        It is killed from outside somewhere in the load, or dies the n-th time that it comes by a point.
+        """
         http, internal = free_ports(2)
         words = ["serve", "--data-dir", str(self.data), "--config", "gateway.toml", "--grpc", "", "--key-file", "key"]
         words += ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}"]
-        process = start(f"node-{part}", words, self.folder, clean_environment(TOKENDANCE_PROVIDER_SIM="sk-x"))
+        environment = clean_environment(TOKENDANCE_PROVIDER_SIM="sk-x", PYTHONPATH=str(ROOT))
+        program: list[str | Path] = [TOKENDANCE]
+        if point is not None:
+            program = [sys.executable, "-m", "tests.e2e.failing_node", point[0], str(point[1])]
+        process = start(f"node-{part}", words, self.folder, environment, program)
         with stopping([process]):
             wait_ready(process, f"http://127.0.0.1:{internal}")
             await_file(self.folder / "key")
             if not part:
                 self._set_up()
             secret = (self.folder / "key").read_text().strip()
-            load = Load(f"http://127.0.0.1:{http}", secret, self.seed, part)
+            load = Load(f"http://127.0.0.1:{http}", secret, self.seed, part, FEWER_CALLS if self.short else CALLS)
             asyncio.run(self._load(load, process.popen.pid if killed else 0))
             self.seen += load.seen
-            balances = [] if killed else self._balances()
-            if not killed:
+            dies = killed or point is not None
+            balances = [] if dies else self._balances()
+            if not dies:
                 process.popen.send_signal(signal.SIGTERM)
-            process.popen.wait(20)
+            status = process.popen.wait(20)
+            assert status == (-signal.SIGKILL if dies else 0), process.log.read_text()[-2000:]
         return balances
 
     async def _load(self, load: Load, pid: int) -> None:
         if not pid:
             await load.run()
             return
-        load.kill_after = load.dice.randrange(1, EACH - AT_ONCE)
+        load.kill_after = load.dice.randrange(1, load.calls - AT_ONCE)
         running = asyncio.create_task(load.run())
         await load.progress.wait()
         await asyncio.sleep(load.dice.random() * 0.05)
@@ -166,11 +195,11 @@ class House:
         return [Balance(names[one.rule.metric], one.spent, one.held) for one in quota.limits]
 
 
-def kill_and_check(folder: Path, seed: int) -> None:
+def kill_and_check(folder: Path, seed: int, point: tuple[str, int] | None = None) -> None:
     """Load a node, kill it in the middle, load the next one on its data, and look into the books."""
     with running_upstream() as upstream:
-        house = House(folder, upstream, seed)
-        house.run(0, killed=True)
+        house = House(folder, upstream, seed, short=point is not None)
+        house.run(0, killed=point is None, point=point)
         balances = house.run(1, killed=False)
         faults = check(house.seen, read_upstream(upstream.log()), read_books(house.data / "gateway.db"), balances)
     assert not faults, f"seed {seed}: " + "; ".join(faults)
@@ -181,6 +210,26 @@ def kill_and_check(folder: Path, seed: int) -> None:
 def test_books_agree_after_a_kill_in_the_middle(tmp_path: Path, seed: int) -> None:
     """Every attempt that reached the upstream has one row, every told count is charged, and no hold stays."""
     kill_and_check(tmp_path, seed)
+
+
+def times_of(name: str, seed: int) -> int:
+    """Return at which passing of a point a node dies: early and late ones, by the seed."""
+    return random.Random(f"{seed} {name}").randrange(1, FLUSHES if name == "mid-flush" else FEWER_CALLS // 2)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", POINTS)
+def test_books_agree_after_a_death_at(tmp_path: Path, name: str, seed: int) -> None:
+    """A node that dies between two steps of a call or of a flush: the books agree all the same."""
+    kill_and_check(tmp_path, seed, (name, times_of(name, seed)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("name", POINTS)
+def test_books_agree_after_any_death_at(tmp_path: Path, name: str, seed: int) -> None:
+    """The same, twenty times a point."""
+    kill_and_check(tmp_path, seed, (name, times_of(name, seed)))
 
 
 @pytest.mark.long
