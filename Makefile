@@ -38,15 +38,19 @@ check: setup .venv-gen/.installed ## format, lint, types, import floors, proto r
 	$(BIN)/python tools/dev/check_proto.py
 	$(BIN)/python tools/dev/error_docs.py --check
 	$(BIN)/python tools/dev/gen_openapi.py --check
+	$(BIN)/python tools/dev/gen_reference.py --check
+	$(BIN)/python tools/dev/gen_public_openapi.py --check
 	$(BIN)/python tools/dev/check_pth.py .venv .venv-gen
 
 lock: ## renew the locks of both Python environments from the pyproject files
 	$(PYTHON) tools/dev/lock.py
 
-gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb, proto/errors.md and the OpenAPI document
+gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb, proto/errors.md, the OpenAPI documents and the site's references
 	.venv-gen/bin/python tools/dev/gen_proto.py
 	$(BIN)/python tools/dev/error_docs.py
 	$(BIN)/python tools/dev/gen_openapi.py
+	$(BIN)/python tools/dev/gen_reference.py
+	$(BIN)/python tools/dev/gen_public_openapi.py
 
 bench: .venv/.installed ## measure the budgets of the design beside their yardsticks
 	$(BIN)/python -m dev.bench

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import grpc.aio
-import orjson
 from markupsafe import Markup, escape
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.status_words import COUNTED, WORDS
-from tokendance_facade.answers import Answer, Header, Reply
+from tokendance_facade.answers import JSON, Answer, Header, Reply
 from tokendance_facade.config import FacadeConfig
 from tokendance_facade.exchange import Exchange
-from tokendance_facade.pages import examples, texts
+from tokendance_facade.pages import examples, references, texts
 from tokendance_facade.pages.assets import Assets
 from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
 from tokendance_facade.pages.rendering import HTML, Renderer, etag_of, page_answer
@@ -39,6 +37,7 @@ NAVIGATION = (
 )
 _SURFACE = errors_pb2.SURFACE_GATEWAY
 _TEXT = "text/plain; charset=utf-8"
+_AN_HOUR = "public, max-age=3600"
 # Of a search no more is looked at.
 _MAX_QUERY = 100
 
@@ -59,6 +58,7 @@ class PublicPages:
     def __init__(self, channel: grpc.aio.Channel, config: FacadeConfig, *, base_url: Callable[[], str]) -> None:
         site = config.site
         self._base_url = base_url
+        self._brand = site.brand
         self._live = LiveData(channel, timeout_s=config.models_timeout_s)
         self._feed = StatusFeed(self._live, keepalive_s=config.keepalive_s)
         self._clean = cleaner(site.private_names)
@@ -76,6 +76,7 @@ class PublicPages:
         )
         self._renderer.environment.filters["bars"] = partial(bars, days=HISTORY_DAYS)
         self._renderer.environment.filters["ticks"] = ticks
+        self._renderer.environment.filters["callers"] = references.callers
         self._made: dict[str, tuple[Any, _Made]] = {}
 
     def routes(self) -> tuple[Route, ...]:
@@ -88,6 +89,11 @@ class PublicPages:
             "/errors": self._errors,
             "/status": self._status,
             "/status/events": self._feed.serve,
+            "/reference": self._reference,
+            "/reference/grpc": self._grpc,
+            "/reference/grpc/*": self._grpc_file,
+            "/openapi.json": self._openapi,
+            "/llms.txt": self._llms,
             "/robots.txt": self._robots,
             "/favicon.ico": self._icon,
             "/assets/*": self.assets.serve,
@@ -121,21 +127,13 @@ class PublicPages:
         return self._page(exchange, "/", key, lambda: self._render("home.html", "/", self._home_values(view)))
 
     async def _keys(self, exchange: Exchange) -> Reply:
-        return self._page(exchange, "/keys", None, lambda: self._render("keys.html", "/keys", {}))
+        return self._still(exchange, "/keys", "keys.html", dict)
 
     async def _limits(self, exchange: Exchange) -> Reply:
-        refusals = [row for family in reference()["errors"] if family["name"] == "quota" for row in family["rows"]]
-        values = {"refusals": refusals}
-        return self._page(exchange, "/limits", None, lambda: self._render("limits.html", "/limits", values))
+        return self._still(exchange, "/limits", "limits.html", lambda: {"refusals": references.refusals()})
 
     async def _errors(self, exchange: Exchange) -> Reply:
-        families = reference()["errors"]
-        values = {
-            "families": families,
-            "titles": [(f"family-{family['name']}", texts.FAMILIES[family["name"]]) for family in families],
-            "error_example": texts.ERROR_EXAMPLE,
-        }
-        return self._page(exchange, "/errors", None, lambda: self._render("errors.html", "/errors", values))
+        return self._still(exchange, "/errors", "errors.html", _errors_values)
 
     async def _models(self, exchange: Exchange) -> Reply:
         query = _query(exchange.query, ("q", "serves", "takes"))
@@ -159,9 +157,39 @@ class PublicPages:
         key = self._live.status.version
         return self._page(exchange, "/status", key, lambda: self._render("status.html", "/status", values))
 
+    async def _reference(self, exchange: Exchange) -> Reply:
+        return self._still(exchange, "/reference", "reference.html", references.rest_values)
+
+    async def _grpc(self, exchange: Exchange) -> Reply:
+        return self._still(
+            exchange, "/reference/grpc", "grpc.html", lambda: {"files": references.grpc_index()}, "/reference"
+        )
+
+    async def _grpc_file(self, exchange: Exchange) -> Reply:
+        name = exchange.tail
+        if name not in references.grpc_names():
+            raise GatewayError(errors_pb2.ERROR_REASON_NOT_FOUND, "There is no such page.", origin="caller")
+        return self._still(
+            exchange,
+            f"/reference/grpc/{name}",
+            "grpc_file.html",
+            lambda: references.grpc_values(name),
+            "/reference",
+        )
+
+    async def _openapi(self, exchange: Exchange) -> Reply:
+        return page_answer(
+            exchange, references.openapi_bytes(), content_type=JSON, cache=_AN_HOUR, security=FILE_HEADERS
+        )
+
+    async def _llms(self, exchange: Exchange) -> Reply:
+        address = self._base_url()
+        text = references.llms_text(self._brand, address, address.removesuffix("/v1"))
+        return page_answer(exchange, text.encode(), content_type=_TEXT, cache=_AN_HOUR, security=FILE_HEADERS)
+
     async def _robots(self, exchange: Exchange) -> Reply:
         body = b"User-agent: *\nDisallow: /v1/\nDisallow: /status/events\n"
-        return page_answer(exchange, body, content_type=_TEXT, cache="public, max-age=3600", security=FILE_HEADERS)
+        return page_answer(exchange, body, content_type=_TEXT, cache=_AN_HOUR, security=FILE_HEADERS)
 
     async def _icon(self, exchange: Exchange) -> Reply:
         body = self.assets.body("favicon.svg")
@@ -174,6 +202,17 @@ class PublicPages:
 
     def _render(self, template: str, current: str, values: Mapping[str, Any]) -> bytes:
         return self._renderer.render(template, current, **values)
+
+    def _still(
+        self,
+        exchange: Exchange,
+        path: str,
+        template: str,
+        values: Callable[[], Mapping[str, Any]],
+        current: str = "",
+    ) -> Reply:
+        """Answer with a page that shows nothing live: it is made once."""
+        return self._page(exchange, path, None, lambda: self._render(template, current or path, values()))
 
     def _page(self, exchange: Exchange, path: str, key: Any, make: Callable[[], bytes]) -> Reply:
         """Answer with the page that was made for this key, or make it."""
@@ -204,13 +243,13 @@ class PublicPages:
         }
 
 
-@cache
-def reference() -> dict[str, Any]:
-    """Return the error table and the gRPC API with their comments, which `make gen` writes."""
-    document: dict[str, Any] = orjson.loads(
-        files("tokendance_facade.pages").joinpath("data", "reference.json").read_bytes()
-    )
-    return document
+def _errors_values() -> dict[str, Any]:
+    families = references.reference()["errors"]
+    return {
+        "families": families,
+        "titles": [(f"family-{family['name']}", texts.FAMILIES[family["name"]]) for family in families],
+        "error_example": texts.ERROR_EXAMPLE,
+    }
 
 
 def ticks(text: str) -> Markup:
