@@ -51,7 +51,8 @@ def _request_gaps(request: pb.CompletionRequest, gaps: Warnings) -> None:
     if sampling.HasField("seed") and not -(2**31) <= sampling.seed < 2**31:
         gaps.add("seed", "This model takes seeds of 32 bits.")
     if pb.MODALITY_AUDIO in request.modalities or request.HasField("audio"):
-        raise _unsupported("modalities", "This model does not answer in sound; leave out audio.")
+        param = "modalities" if pb.MODALITY_AUDIO in request.modalities else "audio"
+        raise _unsupported(param, "This model does not answer in sound; leave out audio.")
     if request.response_format.schema_json:
         adapt_schema(json_text.caller_object(request.response_format.schema_json, SCHEMA_PATH), SCHEMA_PATH, gaps)
 
