@@ -13,6 +13,7 @@ from tokendance_cli.commands import (
     audit,
     contexts,
     identity,
+    incidents,
     journal,
     keys,
     members,
@@ -35,6 +36,7 @@ from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
 from tokendance_cli.commands.login import login, logout, whoami
 from tokendance_cli.commands.serve import serve
+from tokendance_cli.commands.status import nodes, routes, status
 from tokendance_cli.failures import EXIT_CODES, FAILED, CommandError
 from tokendance_cli.output import Format, Globals
 
@@ -99,6 +101,11 @@ app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(usage.app, name="usage")
 app.add_typer(journal.app, name="journal")
 app.add_typer(requests.app, name="requests")
+app.command("status")(status)
+app.add_typer(incidents.app, name="incidents")
+app.add_typer(incidents.maintenance, name="maintenance")
+app.command("routes")(routes)
+app.command("nodes")(nodes)
 app.command("apply")(apply)
 app.command("diff")(diff)
 app.command("chat")(chat)

@@ -22,6 +22,7 @@ from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.gateway.v1.nodes_service_pb2_grpc import NodesServiceStub
 from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceStub
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceStub
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceAsyncStub
     from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceAsyncStub
     from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceAsyncStub
+    from tokendance.gateway.v1.nodes_service_pb2_grpc import NodesServiceAsyncStub
     from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceAsyncStub
     from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceAsyncStub
     from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceAsyncStub
@@ -50,6 +52,7 @@ class AsyncStubs:
     quota: QuotaServiceAsyncStub
     status: StatusServiceAsyncStub
     audit: AuditServiceAsyncStub
+    nodes: NodesServiceAsyncStub
 
 
 class AsyncClient:
@@ -88,6 +91,7 @@ class AsyncClient:
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
             audit=AuditServiceStub(calling),
+            nodes=NodesServiceStub(calling),
         )
 
     async def close(self) -> None:

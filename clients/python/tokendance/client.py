@@ -21,6 +21,7 @@ from tokendance.gateway.v1.audit_service_pb2_grpc import AuditServiceStub
 from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 from tokendance.gateway.v1.keys_service_pb2_grpc import KeysServiceStub
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceStub
+from tokendance.gateway.v1.nodes_service_pb2_grpc import NodesServiceStub
 from tokendance.gateway.v1.organizations_service_pb2_grpc import OrganizationsServiceStub
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceStub
@@ -39,6 +40,7 @@ class Stubs:
     quota: QuotaServiceStub
     status: StatusServiceStub
     audit: AuditServiceStub
+    nodes: NodesServiceStub
 
 
 class Client:
@@ -77,6 +79,7 @@ class Client:
             quota=QuotaServiceStub(calling),
             status=StatusServiceStub(calling),
             audit=AuditServiceStub(calling),
+            nodes=NodesServiceStub(calling),
         )
 
     def close(self) -> None:
