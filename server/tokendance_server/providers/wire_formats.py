@@ -9,7 +9,10 @@ from tokendance_server.providers import Codec
 from tokendance_server.providers.anthropic import AnthropicCodec
 from tokendance_server.providers.azure import azure_codec
 from tokendance_server.providers.gemini import GeminiCodec
-from tokendance_server.providers.openai import OpenAICodec
+from tokendance_server.providers.openai import OpenAICodec, mint_call_id
+from tokendance_server.providers.openai.capabilities import RESPONSES, RESPONSES_ONLY
+from tokendance_server.providers.openai_responses import ResponsesCodec
+from tokendance_server.providers.openai_responses.elsewhere import ElsewhereCodec
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 
 
@@ -22,11 +25,44 @@ class MakesCodec(Protocol):
         """Return the codec. `mint` makes ids where the upstream gives none; `event_bytes` bounds a stream's event."""
 
 
+def _with_responses(make: MakesCodec) -> MakesCodec:
+    """Return what makes the codec of an OpenAI-compatible server, which may speak Responses beside its chat."""
+
+    def both(
+        capabilities: Collection[str] = (),
+        /,
+        *,
+        mint: Callable[[], str] = mint_call_id,
+        event_bytes: int = DEFAULT_EVENT_BYTES,
+    ) -> Codec:
+        chat = ElsewhereCodec(make(capabilities, mint=mint, event_bytes=event_bytes))
+        if RESPONSES not in capabilities and RESPONSES_ONLY not in capabilities:
+            return chat
+        return ResponsesCodec(chat, only=RESPONSES_ONLY in capabilities, mint=mint, event_bytes=event_bytes)
+
+    return both
+
+
+def _elsewhere(make: MakesCodec) -> MakesCodec:
+    """Return what makes a codec of another dialect that takes Responses requests, too."""
+
+    def made(
+        capabilities: Collection[str] = (),
+        /,
+        *,
+        mint: Callable[[], str] = mint_call_id,
+        event_bytes: int = DEFAULT_EVENT_BYTES,
+    ) -> Codec:
+        return ElsewhereCodec(make(capabilities, mint=mint, event_bytes=event_bytes))
+
+    return made
+
+
 WIRE_FORMATS: Mapping[str, MakesCodec] = {
-    "openai": OpenAICodec,
-    "anthropic": AnthropicCodec,
-    "azure-openai": azure_codec,
-    "gemini": GeminiCodec,
+    "openai": _with_responses(OpenAICodec),
+    "anthropic": _elsewhere(AnthropicCodec),
+    "azure-openai": _with_responses(azure_codec),
+    "gemini": _elsewhere(GeminiCodec),
 }
 """Each by the name that a provider's configuration calls it."""
 

@@ -197,7 +197,7 @@ def _reference(turns: _Turns, item: Document, path: str) -> None:
 def _native(turns: _Turns, item: Document, path: str) -> None:
     kind = item["type"]
     theirs = kind.endswith("_call") or kind in _OF_THE_MODEL
-    message = turns.assistant() if theirs else turns.add(pb.ROLE_USER)
+    message = turns.assistant() if theirs else turns.add(pb.ROLE_TOOL)
     native = message.parts.add().native
     native.dialect = pb.DIALECT_OPENAI_RESPONSES
     native.type = kind

@@ -105,7 +105,8 @@ def message_item(name: str, status: str, content: list[Document], phase: str = "
     document: Document = {"type": "message", "id": name, "status": status, "role": "assistant", "content": content}
     if phase:
         document["phase"] = phase
-    add_extra(document, extra_json)
+    # Content in `extra_json` is the same, in full.
+    document.update(extra_fields(extra_json))
     return document
 
 

@@ -2,7 +2,7 @@
 
 What well-known servers need:
 
-    OpenAI      max_completion_tokens developer_role allowed_tools
+    OpenAI      max_completion_tokens developer_role allowed_tools responses
     Azure       max_completion_tokens developer_role
     Groq        max_completion_tokens no_logprobs no_n
     xAI         max_completion_tokens
@@ -33,6 +33,8 @@ RANDOM_SEED = "random_seed"
 CORE_FIELDS = "core_fields"
 TEXT_CONTENT = "text_content"
 FLOAT_EMBEDDINGS = "float_embeddings"
+RESPONSES = "responses"
+RESPONSES_ONLY = "responses_only"
 
 CAPABILITIES: dict[str, str] = {
     MAX_COMPLETION_TOKENS: "The output cap is sent as max_completion_tokens; otherwise as max_tokens.",
@@ -53,6 +55,8 @@ CAPABILITIES: dict[str, str] = {
     ),
     TEXT_CONTENT: "Contents that are only text are sent as one text, their parts joined by line feeds.",
     FLOAT_EMBEDDINGS: "Vectors are asked for as numbers; otherwise in base64.",
+    RESPONSES: "Calls that came as Responses are sent to /responses, in their own form; all others as chat.",
+    RESPONSES_ONLY: "Every call is sent to /responses, for models that have no chat.",
 }
 """Each capability and what it changes. A plain server of the dialect has none."""
 
