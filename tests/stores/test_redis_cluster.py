@@ -98,6 +98,9 @@ class Spent:
         """40 of each."""
         return [40] * len(rows)
 
+    async def tell(self) -> None:
+        """There is nothing to tell."""
+
 
 async def test_a_replica_that_takes_over_counts_on(cluster: list[str]) -> None:
     """It is another server, whatever it was told: usage tells again what was spent, and this node what it holds.

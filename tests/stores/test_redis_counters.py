@@ -32,6 +32,26 @@ class Spent:
         """7 of each."""
         return [7] * len(rows)
 
+    async def tell(self) -> None:
+        """There is nothing to tell."""
+
+
+class Books:
+    """What the database tells of a limit, and what waits in the journal of one node. Satisfies SpentSource."""
+
+    def __init__(self, database: dict[str, int], waiting: int) -> None:
+        self.database = database
+        self.waiting = waiting
+
+    async def spent(self, rows: Sequence[tuple[Row, float | None]]) -> Sequence[int]:
+        """What the database has of each."""
+        return [self.database["spent"]] * len(rows)
+
+    async def tell(self) -> None:
+        """Drain the journal."""
+        self.database["spent"] += self.waiting
+        self.waiting = 0
+
 
 @pytest.fixture
 async def client(redis_server: str) -> AsyncIterator[redis.asyncio.Redis]:
@@ -118,6 +138,24 @@ async def test_a_wiped_server_gets_back_what_is_spent_and_held(client: redis.asy
         (0, 0),
         (9, 0),
     ]
+    for node in nodes:
+        await node.close()
+
+
+async def test_a_limit_opens_only_once_each_node_has_told_what_its_journal_holds(
+    client: redis.asyncio.Redis, redis_server: str
+) -> None:
+    """Behind a wipe, what one node spent and has not drained yet counts when another opens the limit."""
+    database = {"spent": 0}
+    books = {name: Books(database, 0) for name in ("a", "b")}
+    nodes = [RedisCounters(redis_server, name, books[name], live=lambda: ["a", "b"], deadline_s=5) for name in books]
+    await asyncio.gather(*(node.renew([], LEASE_S) for node in nodes))
+    await asyncio.gather(*(_open(node) for node in nodes))
+    await client.flushall()
+    database["spent"], books["b"].waiting = 90, 10
+    refused = await nodes[0].reserve(wanted(), LEASE_S)
+    assert isinstance(refused, Refusal)
+    assert [one.spent for one in refused.standings] == [100]
     for node in nodes:
         await node.close()
 

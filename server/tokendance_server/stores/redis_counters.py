@@ -243,9 +243,14 @@ class RedisCounters:
             task.add_done_callback(lambda _: self._asserting.pop(prefix, None))
 
     async def _assert(self, organization: str) -> None:
-        """Tell all that this node's calls of an organization hold. What is owed there is in usage."""
+        """Tell all that this node's calls of an organization hold. What is owed there is in usage, told first.
+
+        Whoever opens a limit reads what was spent from the database, and must find there what this journal has.
+        """
         self._owed = {lease: owed for lease, owed in self._owed.items() if owed[0] != organization}
         try:
+            if self._source is not None:
+                await self._source.tell()
             kept = [] if self._kept is None else await self._kept.held(organization)
         except CountersUnavailableError:
             # Until these are told too, hard limits stay closed, or until one lease has passed.

@@ -21,6 +21,9 @@ class SpentSource(Protocol):
         Raises CountersUnavailableError.
         """
 
+    async def tell(self) -> None:
+        """Let other nodes know of what was spent on this one so far. Raises CountersUnavailableError."""
+
 
 class KeptHolds(Protocol):
     """Tells what is held for longer than the process that took it: such claims name their lease."""

@@ -28,6 +28,13 @@ class UsageSpent:
         except Exception as exc:
             raise CountersUnavailableError(f"what was spent cannot be read ({type(exc).__name__})") from exc
 
+    async def tell(self) -> None:
+        """Write down what the journal still holds. Raises CountersUnavailableError."""
+        try:
+            await self._drain.flush()
+        except Exception as exc:
+            raise CountersUnavailableError(f"what was spent cannot be told ({type(exc).__name__})") from exc
+
     async def _spent(self, row: Row, start_us: int) -> int:
         total = Sums()
         for group in await self._store.sum_up(_filter(row), start_us, _FAR_US, [], 0):
