@@ -33,10 +33,17 @@ def run_shell(text: str, environment: Mapping[str, str], folder: Path) -> str:
 
 
 def run_powershell(text: str, environment: Mapping[str, str], folder: Path) -> str:
-    """Run lines of PowerShell that only set variables of the environment and call curl.exe."""
+    """Run PowerShell that sets variables, here-strings among them, and calls curl.exe, perhaps through a pipe."""
     told = dict(environment) | dict(re.findall(r'^\$env:(\w+) = "(.*)"$', text, re.MULTILINE))
-    (line,) = re.findall(r"^curl\.exe .*$", text, re.MULTILINE)
-    return run_shell(re.sub(r"\$env:(\w+)", r"${\1}", line).replace("curl.exe", "curl", 1), told, folder)
+    script = re.sub(r"`\n", "\\\n", text)
+    here = dict(re.findall(r'^\$(\w+) = @"\n(.*?)\n"@$', script, re.MULTILINE | re.DOTALL))
+    (line,) = re.findall(r"^(?:\$\w+ \| )?curl\.exe (?:.*\\\n)*.*$", script, re.MULTILINE)
+    line = re.sub(r"\$env:(\w+)", r"${\1}", line).replace("curl.exe", "curl", 1)
+    piped = re.match(r"\$(\w+) \| ", line)
+    if piped:
+        body = re.sub(r"\$env:(\w+)", r"${\1}", here[piped[1]])
+        line = f"cat <<HERE | {line[piped.end() :]}\n{body}\nHERE"
+    return run_shell(line, told, folder)
 
 
 def run_python(text: str, environment: Mapping[str, str], folder: Path) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -82,7 +81,6 @@ class _File:
                         for kind in method.options.Extensions[access_pb2.access].allow
                     ],
                     "outside": method.options.Extensions[access_pb2.access].public_listener,
-                    "rest": list(_paths(method.options.Extensions[annotations_pb2.http])),
                 }
                 for place, method in enumerate(service.method)
             ],
@@ -179,13 +177,6 @@ def _choice(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     if not field.HasField("oneof_index") or field.proto3_optional:
         return ""
     return message.oneof_decl[field.oneof_index].name
-
-
-def _paths(rule: Any) -> Iterator[list[str]]:
-    for one in (rule, *rule.additional_bindings):
-        verb = one.WhichOneof("pattern")
-        if verb:
-            yield [verb.upper(), getattr(one, verb)]
 
 
 def _errors(file: _File) -> Iterator[Json]:

@@ -17,7 +17,8 @@ $body = @"
   }
 }
 "@
-$body | curl.exe -sS --fail-with-body "$env:TOKENDANCE_BASE_URL/chat/completions" `
+$body | curl.exe -sS --fail-with-body `
+  "$env:TOKENDANCE_BASE_URL/chat/completions" `
   -H "Authorization: Bearer $env:TOKENDANCE_API_KEY" `
   -H "Content-Type: application/json" `
   --data '@-'

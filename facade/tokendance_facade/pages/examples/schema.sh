@@ -1,4 +1,5 @@
-curl -sS --fail-with-body "$TOKENDANCE_BASE_URL/chat/completions" \
+curl -sS --fail-with-body \
+  "$TOKENDANCE_BASE_URL/chat/completions" \
   -H "Authorization: Bearer $TOKENDANCE_API_KEY" \
   -H "Content-Type: application/json" \
   --data @- <<JSON

@@ -6,7 +6,8 @@ $body = @"
   "stream_options": {"include_usage": true}
 }
 "@
-$body | curl.exe -sS -N --fail-with-body "$env:TOKENDANCE_BASE_URL/chat/completions" `
+$body | curl.exe -sS -N --fail-with-body `
+  "$env:TOKENDANCE_BASE_URL/chat/completions" `
   -H "Authorization: Bearer $env:TOKENDANCE_API_KEY" `
   -H "Content-Type: application/json" `
   --data '@-'

@@ -1,1 +1,3 @@
-curl.exe -sS --fail-with-body "$env:TOKENDANCE_BASE_URL/models" -H "Authorization: Bearer $env:TOKENDANCE_API_KEY"
+curl.exe -sS --fail-with-body `
+  "$env:TOKENDANCE_BASE_URL/models" `
+  -H "Authorization: Bearer $env:TOKENDANCE_API_KEY"

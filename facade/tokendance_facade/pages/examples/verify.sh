@@ -1,2 +1,3 @@
-curl -sS --fail-with-body "$TOKENDANCE_BASE_URL/models" \
+curl -sS --fail-with-body \
+  "$TOKENDANCE_BASE_URL/models" \
   -H "Authorization: Bearer $TOKENDANCE_API_KEY"
