@@ -15,6 +15,7 @@ from tokendance_facade.config import FacadeConfig
 from tokendance_facade.cors import CorsRules
 from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
+from tokendance_facade.handlers.messages import MessagesHandlers
 from tokendance_facade.handlers.models import ModelHandlers
 from tokendance_facade.handlers.quotas import QuotaHandlers
 from tokendance_facade.handlers.responses import ResponsesHandlers
@@ -50,6 +51,7 @@ class Facade:
         )
         completions = CompletionHandlers(calls, bodies)
         responses = ResponsesHandlers(calls, bodies)
+        messages = MessagesHandlers(calls, bodies)
         models = ModelHandlers(channel, calls, timeout_s=config.models_timeout_s)
         quotas = QuotaHandlers(channel, calls, timeout_s=config.models_timeout_s)
         status = StatusHandlers(channel, calls, timeout_s=config.models_timeout_s)
@@ -67,6 +69,8 @@ class Facade:
                     Route(method, "/v1/responses/*", errors_pb2.SURFACE_RESPONSES, responses.stored)
                     for method in ("GET", "POST", "DELETE")
                 ),
+                Route("POST", "/v1/messages", errors_pb2.SURFACE_MESSAGES, messages.create),
+                Route("POST", "/v1/messages/count_tokens", errors_pb2.SURFACE_MESSAGES, messages.count_tokens),
                 Route("POST", "/v1/embeddings", errors_pb2.SURFACE_EMBEDDINGS, completions.embeddings),
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),

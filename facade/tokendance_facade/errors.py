@@ -44,8 +44,11 @@ def shape_of(reason: ErrorReason.ValueType, surface: Surface.ValueType) -> Shape
 
 
 def error_object(error: GatewayError, surface: Surface.ValueType, request_id: str, *, doc_url: str = "") -> bytes:
-    """Return `{"error": {…}}` in OpenAI's form with our additions."""
-    return orjson.dumps({"error": error_document(error, surface, request_id, doc_url=doc_url)})
+    """Return `{"error": {…}}` in OpenAI's form with our additions, in Anthropic's envelope where that is spoken."""
+    document = error_document(error, surface, request_id, doc_url=doc_url)
+    if surface == errors_pb2.SURFACE_MESSAGES:
+        return orjson.dumps({"type": "error", "error": document, "request_id": request_id})
+    return orjson.dumps({"error": document})
 
 
 def error_document(
@@ -79,8 +82,9 @@ def _limit_fields(told: Mapping[str, str]) -> dict[str, Any]:
 
 
 def error_event(error: GatewayError, surface: Surface.ValueType, request_id: str) -> bytes:
-    """Return the error as the last event of an OpenAI stream, in the one form that the official SDKs raise."""
-    return b"data: %b\n\n" % error_object(error, surface, request_id)
+    """Return the error as the last event of a stream, in the one form that the official SDKs raise."""
+    name = b"event: error\n" if surface == errors_pb2.SURFACE_MESSAGES else b""
+    return b"%bdata: %b\n\n" % (name, error_object(error, surface, request_id))
 
 
 def error_headers(error: GatewayError, status: int) -> list[tuple[str, str]]:

@@ -116,6 +116,16 @@ class Calls:
         )
         return answer.embeddings  # type: ignore[no-any-return]  # stubs of grpc.aio are untyped
 
+    async def count(
+        self, exchange: Exchange, credential: str, prompt: completion_pb2.CompletionRequest
+    ) -> tuple[int, bool]:
+        """Return the tokens of a prompt, and whether that is an estimate. Raises GatewayError."""
+        request = completions_service_pb2.CountTokensRequest(completion=prompt)
+        counted = await self.unary(
+            exchange, credential, self._completions.CountTokens, request, self._config.unary_timeout_s
+        )
+        return counted.input_tokens, counted.estimated
+
     async def stream(
         self,
         exchange: Exchange,
