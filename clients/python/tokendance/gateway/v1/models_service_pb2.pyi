@@ -158,7 +158,9 @@ class Model(_message.Message):
     """Who stands behind it, as a public label."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Other ids that mean this model."""
+        """Other ids that mean this model. One may end in `/*`: it means every id that begins as it does before the `*`, and
+        that is no other model's.
+        """
 
     @_builtins.property
     def input_modalities(self) -> _containers.RepeatedScalarFieldContainer[_completion_pb2.Modality.ValueType]:
@@ -374,9 +376,11 @@ class Route(_message.Message):
     priority: _builtins.int
     """Lower numbers are tried first."""
     default_parameters_json: _builtins.str
-    """Parameters set where the caller gives none: one JSON object, or empty."""
+    """Parameters set where the caller gives none: one JSON object in the upstream's own names, joined to the body of
+    each request, or empty.
+    """
     forced_parameters_json: _builtins.str
-    """Parameters set over the caller's: one JSON object, or empty."""
+    """Parameters set over the caller's, as those before: one JSON object, or empty."""
     max_concurrent_requests: _builtins.int
     """Calls at the same time, at most, 1 or more. Absent: no cap."""
     max_requests_per_minute: _builtins.int
@@ -468,12 +472,14 @@ class Provider(_message.Message):
     MAX_CONCURRENT_REQUESTS_FIELD_NUMBER: _builtins.int
     MAX_REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    CLIENT_KEY_REFERENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`providers/{provider}`."""
     public_label: _builtins.str
     """The label that callers may see."""
     kind: _builtins.str
-    """The wire format: `openai`, `anthropic`, `gemini`, `azure`, `demo`."""
+    """What it is: the name of its wire format, such as `openai`, `anthropic`, `azure-openai` or `gemini`, or `demo`."""
     base_url: _builtins.str
     """The address below which the wire format's paths lie; empty for `demo`."""
     credential_reference: _builtins.str
@@ -483,7 +489,9 @@ class Provider(_message.Message):
     has_credential: _builtins.bool
     """True when a credential is there."""
     proxy_url: _builtins.str
-    """A proxy to go through; empty: none."""
+    """A proxy to go through: `http://HOST:PORT`, without a user; empty: none. It is connected to as any other address,
+    and where it leads is checked as far as this node can tell.
+    """
     ca_bundle_pem: _builtins.str
     """PEM of further certificate authorities to trust; may be empty."""
     etag: _builtins.str
@@ -496,9 +504,13 @@ class Provider(_message.Message):
     """Calls a minute with each credential, at most, 1 or more. Absent: no cap."""
     max_tokens_per_minute: _builtins.int
     """Tokens a minute with each credential, at most, 1 or more. Absent: no cap."""
+    client_certificate_pem: _builtins.str
+    """PEM of the certificate that the gateway shows to this upstream, and of those above it; empty: none."""
+    client_key_reference: _builtins.str
+    """Where the key of that certificate comes from: `env:TOKENDANCE_PROVIDER_…` or `file:…`, in PEM."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Departures of this upstream from its wire format's standard, by name, such as `max_tokens_only`."""
+        """Departures of this upstream from its wire format's standard, by name, such as `no_stream_options`."""
 
     @_builtins.property
     def extra_headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -545,10 +557,12 @@ class Provider(_message.Message):
         max_concurrent_requests: _builtins.int | None = ...,
         max_requests_per_minute: _builtins.int | None = ...,
         max_tokens_per_minute: _builtins.int | None = ...,
+        client_certificate_pem: _builtins.str = ...,
+        client_key_reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests", "_max_requests_per_minute", b"_max_requests_per_minute", "_max_tokens_per_minute", b"_max_tokens_per_minute", "connect_timeout", b"connect_timeout", "first_byte_timeout", b"first_byte_timeout", "idle_timeout", b"idle_timeout", "max_concurrent_requests", b"max_concurrent_requests", "max_requests_per_minute", b"max_requests_per_minute", "max_tokens_per_minute", b"max_tokens_per_minute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests", "_max_requests_per_minute", b"_max_requests_per_minute", "_max_tokens_per_minute", b"_max_tokens_per_minute", "base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "max_concurrent_requests", b"max_concurrent_requests", "max_requests_per_minute", b"max_requests_per_minute", "max_tokens_per_minute", b"max_tokens_per_minute", "more_credential_references", b"more_credential_references", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label", "read_only", b"read_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests", "_max_requests_per_minute", b"_max_requests_per_minute", "_max_tokens_per_minute", b"_max_tokens_per_minute", "base_url", b"base_url", "ca_bundle_pem", b"ca_bundle_pem", "capabilities", b"capabilities", "client_certificate_pem", b"client_certificate_pem", "client_key_reference", b"client_key_reference", "connect_timeout", b"connect_timeout", "credential", b"credential", "credential_reference", b"credential_reference", "etag", b"etag", "extra_headers", b"extra_headers", "first_byte_timeout", b"first_byte_timeout", "has_credential", b"has_credential", "idle_timeout", b"idle_timeout", "kind", b"kind", "max_concurrent_requests", b"max_concurrent_requests", "max_requests_per_minute", b"max_requests_per_minute", "max_tokens_per_minute", b"max_tokens_per_minute", "more_credential_references", b"more_credential_references", "name", b"name", "proxy_url", b"proxy_url", "public_label", b"public_label", "read_only", b"read_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_concurrent_requests: _TypeAlias = _typing.Literal["max_concurrent_requests"]  # noqa: Y015
     _WhichOneofArgType__max_concurrent_requests: _TypeAlias = _typing.Literal["_max_concurrent_requests", b"_max_concurrent_requests"]  # noqa: Y015
