@@ -23,7 +23,6 @@ from tokendance_server.domain.status.board import Board, Everything, ModelView, 
 from tokendance_server.domain.status.desk import Notices
 from tokendance_server.domain.status.incidents import Incident, Maintenance
 from tokendance_server.domain.status.verdicts import WHOLE
-from tokendance_server.services.access import NOBODY
 from tokendance_server.services.call import Call, call_of
 from tokendance_server.services.key_messages import timestamp
 from tokendance_server.services.organization_messages import masked, require_new
@@ -204,10 +203,7 @@ class StatusService(RouteHealthService, pb_grpc.StatusServiceServicer):
 
     def _sees(self, caller: Principal) -> Sees:
         """Return what tells which models a caller sees: everybody the public ones, others what they may call."""
-        catalog = self._serving().catalog
-        if caller is NOBODY:
-            return frozenset(model.id for model in catalog.models if model.public).__contains__
-        return frozenset(model.id for model in catalog.visible_to(caller)).__contains__
+        return frozenset(model.id for model in self._serving().catalog.visible_to(caller)).__contains__
 
     def _token(self, number: int, call: Call) -> str:
         return f"{self._board.run_id}.{number}.{_who(call)}"
