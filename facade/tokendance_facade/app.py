@@ -58,7 +58,7 @@ class Facade:
         usage = UsageHandlers(channel, calls, timeout_s=config.models_timeout_s)
         self._public_base_url = config.public_base_url
         self._pages = PublicPages(channel, config, base_url=self._base_url)
-        routes = RouteTable(
+        self._routes = RouteTable(
             (
                 *self._pages.routes(),
                 Route("POST", "/v1/chat/completions", errors_pb2.SURFACE_CHAT, completions.chat_completions),
@@ -81,7 +81,7 @@ class Facade:
             )
         )
         site = PublicSite(
-            routes,
+            self._routes,
             CorsRules(config.cors_origins),
             Refusals(registry),
             max_header_bytes=config.max_header_bytes,
@@ -104,6 +104,11 @@ class Facade:
     def internal_url(self) -> str:
         """Where the internal listener is, as really bound."""
         return self._internal.url
+
+    @property
+    def public_routes(self) -> tuple[Route, ...]:
+        """What the public listener serves."""
+        return self._routes.rows
 
     async def start(self) -> None:
         """Bind both listeners. Raises OSError where an address is taken; then neither listens."""

@@ -30,7 +30,9 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._prefixes: dict[str, dict[str, Route]] = {}
-        for route in routes:
+        self.rows = tuple(routes)
+        """Every row, as given."""
+        for route in self.rows:
             table = self._exact
             path = route.path
             if path.endswith("/*"):
