@@ -13,7 +13,7 @@ PERSONAS: Mapping[str, str] = MappingProxyType(
         "sim-echo": "Repeats the text of the last user message.",
         "sim-tools": "Calls the first tool of the request (or the one it must call), then answers in words.",
         "sim-tools-parallel": "Calls two tools at once (the first one twice if there is only one).",
-        "sim-agent": "Calls the tool that a line `CALL name {json}` of the last user message tells, then says `done`.",
+        "sim-agent": "Makes the calls that lines `CALL name {json}` of the last user message tell, then says `done`.",
         "sim-json": "Answers a JSON document that satisfies the schema of the request.",
         "sim-embed": "Is meant for embeddings, which every model here can do.",
     }

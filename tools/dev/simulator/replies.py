@@ -31,6 +31,7 @@ class Tool:
     name: str
     schema: Any
     custom: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class ToolCall:
     name: str
     arguments: str
     custom: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request asks for, in no dialect's words. `max_tokens` is None where the request sets no cap."""
+    """What a request asks for, in no dialect's words.
+
+    `max_tokens` is None where the request sets no cap; `results` counts the results of calls since the last user text.
+    """
 
     plan: Plan
     stream: bool = False
@@ -56,6 +61,7 @@ class Ask:
     last_user_text: str = ""
     tools: tuple[Tool, ...] = ()
     may_call_tools: bool = False
+    results: int = 0
     json_schema: Any = None
 
 
@@ -100,8 +106,8 @@ def reply_to(ask: Ask) -> Reply:
     plan = ask.plan
     if plan.base.startswith("sim-tools") and ask.may_call_tools and ask.tools:
         return Reply((), "tool_calls", _reasoning(plan), _calls(ask))
-    if plan.base == "sim-agent" and ask.may_call_tools and (told := _CALL.search(ask.last_user_text)):
-        return Reply((), "tool_calls", _reasoning(plan), (ToolCall("call_sim_0", told[1], told[2]),))
+    if plan.base == "sim-agent" and (call := _next_call(ask)) is not None:
+        return Reply((), "tool_calls", _reasoning(plan), (call,))
     pieces, finish = _text(ask), "stop"
     if plan.fault == "more-tokens":
         wanted = (ask.max_tokens or len(pieces)) + plan.count("extra")
@@ -109,6 +115,22 @@ def reply_to(ask: Ask) -> Reply:
     elif ask.max_tokens is not None and ask.max_tokens < len(pieces):
         pieces, finish = pieces[: ask.max_tokens], "length"
     return Reply(pieces, finish, _reasoning(plan))
+
+
+def _next_call(ask: Ask) -> ToolCall | None:
+    """The next of the calls that the last user message spells out, one for each result that there is already.
+
+    A custom tool's input is the text under `input`.
+    """
+    told = _CALL.findall(ask.last_user_text)
+    step = ask.results or (0 if ask.may_call_tools else len(told))
+    if step >= len(told):
+        return None
+    name, arguments = told[step]
+    tool = next((tool for tool in ask.tools if tool.name == name), Tool(name, None))
+    if tool.custom:
+        arguments = orjson.loads(arguments)["input"]
+    return ToolCall(f"call_sim_{step}", name, arguments, tool.custom, tool.namespace)
 
 
 def _text(ask: Ask) -> tuple[str, ...]:
@@ -146,7 +168,8 @@ def _calls(ask: Ask) -> tuple[ToolCall, ...]:
     if ask.plan.base == "sim-tools-parallel":
         tools = ask.tools[:2] if len(ask.tools) > 1 else ask.tools[:1] * 2
     return tuple(
-        ToolCall(f"call_sim_{index}", tool.name, _arguments(tool), tool.custom) for index, tool in enumerate(tools)
+        ToolCall(f"call_sim_{index}", tool.name, _arguments(tool), tool.custom, tool.namespace)
+        for index, tool in enumerate(tools)
     )
 
 

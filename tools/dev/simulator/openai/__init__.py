@@ -1,4 +1,4 @@
-"""The OpenAI dialect: chat completions, completions, embeddings, models; does no I/O."""
+"""The OpenAI dialect: chat completions, responses, completions, embeddings, models; does no I/O."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from .chat import chat_answer
 from .errors import refusal
 from .others import completion_answer, embeddings_answer, models_answer
 from .requests import RequestError, read_chat
+from .responses import responses_answer
 
 
 def _chat(document: Mapping[str, Any], plan: Plan) -> Answer:
@@ -26,6 +27,7 @@ _DEPLOYMENTS = "/deployments/"
 _POSTS = {
     "/v1/chat/completions": _chat,
     "/v1/completions": completion_answer,
+    "/v1/responses": responses_answer,
     "/v1/embeddings": embeddings_answer,
 }
 

@@ -23,7 +23,8 @@ def read_chat(document: Mapping[str, Any], plan: Plan) -> Ask:
     if not all(isinstance(message, dict) and message.get("role") for message in messages):
         raise RequestError("Each message must be an object with a role.")
     texts = [_text_of(message) for message in messages]
-    users = [text for message, text in zip(messages, texts, strict=True) if message["role"] == "user"]
+    users = [at for at, message in enumerate(messages) if message["role"] == "user"]
+    after = messages[users[-1] + 1 :] if users else messages
     cap = count_of(document, "max_completion_tokens", count_of(document, "max_tokens", None))
     response_format = document.get("response_format") or {}
     return Ask(
@@ -33,9 +34,10 @@ def read_chat(document: Mapping[str, Any], plan: Plan) -> Ask:
         prompt_tokens=sum(map(prompt_tokens_of, texts)),
         max_tokens=cap,
         choices=_choices(document),
-        last_user_text=users[-1] if users else "",
+        last_user_text=texts[users[-1]] if users else "",
         tools=tuple(_tools(document)),
         may_call_tools=messages[-1]["role"] not in ("tool", "function"),
+        results=sum(message["role"] in ("tool", "function") for message in after),
         json_schema=(response_format.get("json_schema") or {}).get("schema"),
     )
 
