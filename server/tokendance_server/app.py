@@ -50,6 +50,7 @@ from tokendance_server.providers.transport import Transport, open_transport
 from tokendance_server.quota import SharedCounters, build_quota, tell_counters
 from tokendance_server.registration import register
 from tokendance_server.replay import build_replays
+from tokendance_server.routing import build_routing
 from tokendance_server.services.admission import Admission
 from tokendance_server.services.call import Trust
 from tokendance_server.services.credentials import LOCAL_OPERATOR
@@ -303,8 +304,14 @@ async def open_server(
         )
         quota.crossings.then = webhooks.sender
         meter = Meter(usage.ledger, usage.estimates, prices.book, quota.reservations)
+        routing = build_routing(config, lambda: parts.catalogue.serving, clock, registry, directory.node_id)
         completions = Completions(
-            lambda: parts.catalogue.serving, clock, meter, leaving if config.draining.after_leaving else None
+            lambda: parts.catalogue.serving,
+            clock,
+            meter,
+            routing.router,
+            leaving if config.draining.after_leaving else None,
+            caps=routing.caps,
         )
         replays = build_replays(config, storage.database, governance.watcher, completions, meter=meter, clock=clock)
         reservations = ServiceReservations(
@@ -381,6 +388,7 @@ async def open_server(
             streams=governance.streams,
             background=[
                 replays,
+                routing.caps,
                 governance.uses,
                 quota.reservations,
                 prices.followed,

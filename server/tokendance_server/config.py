@@ -209,6 +209,16 @@ class GrpcTlsSettings(TlsSettings):
         return TlsFiles(self.certificate, self.key, self.client_ca)
 
 
+class RoutingSettings(Settings):
+    """Table [server.routing]: how much is asked of upstreams besides the first call of each request.
+
+    Retries are at most `retry_share` of the requests of ten seconds, and `least_retries` of them in any case.
+    """
+
+    retry_share: float = Field(default=0.2, ge=0, le=1)
+    least_retries: int = Field(default=10, ge=0, le=10_000)
+
+
 class AuditSettings(Settings):
     """Table [server.audit]: where the audit trail is streamed to, and what signs the ends of its chains.
 
@@ -258,6 +268,7 @@ class ServerConfig(Settings):
     replay: ReplaySettings = ReplaySettings()
     egress: EgressSettings = EgressSettings()
     usage: UsageSettings = UsageSettings()
+    routing: RoutingSettings = RoutingSettings()
     audit: AuditSettings = AuditSettings()
     identity: IdentitySettings = IdentitySettings()
     upstream_client: Literal["aiohttp", "lean"] = "lean"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
 from typing import Protocol
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2, completions_service_pb2, errors_pb2
 from tokendance.ids import new_id
+from tokendance_server.domain.attempts import Attempts
 from tokendance_server.domain.catalogue.in_force import Serving
-from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model, Route
+from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.metering import Meter, Metered, MeteredCaller
+from tokendance_server.domain.metering import Meter, Metered, MeteredCaller, Preview
 from tokendance_server.domain.quota.refusals import metric_name, window_name
-from tokendance_server.domain.upstream import AfterLeaving, Upstream, UpstreamCall
+from tokendance_server.domain.routing.caps import CapCounters
+from tokendance_server.domain.routing.explain import explain
+from tokendance_server.domain.routing.router import Router
+from tokendance_server.domain.routing.way import Way
+from tokendance_server.domain.upstream import AfterLeaving
 from tokendance_server.domain.usage.estimates import measure
 
 Events = Sequence[completion_pb2.CompletionEvent]
+
+# What may come before anything of an answer does.
+_NO_CONTENT = frozenset({"started", "item_started"})
 
 
 class Caller(MeteredCaller, Protocol):
@@ -34,130 +40,128 @@ class Caller(MeteredCaller, Protocol):
 
 
 class Completions:
-    """Answers model calls over the upstreams of the catalogue in force, which `serving` returns.
+    """Answers model calls over the upstreams of the catalogue in force, which `serving` returns, as `router` chooses.
 
-    `after_leaving` reads a stream on whose caller has left; without it, the upstream is cancelled then.
+    `after_leaving` reads a stream on whose caller has left; without it, the upstream is cancelled then. `caps` count
+    what runs on routes that have any.
     """
 
     def __init__(
-        self, serving: Callable[[], Serving], clock: Clock, meter: Meter, after_leaving: AfterLeaving | None = None
+        self,
+        serving: Callable[[], Serving],
+        clock: Clock,
+        meter: Meter,
+        router: Router,
+        after_leaving: AfterLeaving | None = None,
+        *,
+        caps: CapCounters | None = None,
     ) -> None:
         self._serving = serving
         self._clock = clock
         self._meter = meter
+        self._router = router
         self._after_leaving = after_leaving
+        self._caps = caps
 
     async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
         """Answer in one message. Raises the errors of the model, request, quota and provider families."""
         metered = self._begin(request, caller, streamed=False)
+        attempts: Attempts | None = None
         try:
-            serving = self._serving()
-            model, route, upstream = self._choose(serving, request.model, COMPLETIONS, caller)
-            warnings = upstream.warnings(request)
-            await metered.admit(model, request, streamed=False)
-            await metered.attempt(route, serving.labels[route.provider])
-            metered.ask()
-            try:
-                completion = await upstream.complete(request, _call(model, route, caller, metered))
-            finally:
-                caller.upstream_s += metered.hear()
+            model = self._find(self._serving(), request.model, COMPLETIONS, caller)
+            way = self._router.way(model, caller.identity, request)
+            attempts = Attempts(self._router, way, metered, caller, self._caps)
+            completion = await attempts.make(
+                lambda chosen: metered.admit(chosen, request, streamed=False),
+                lambda upstream, call: upstream.complete(request, call),
+            )
             metered.seen.request_id = metered.seen.request_id or completion.id
             await metered.succeed(_usage_of(completion), _size_of(completion))
         except BaseException as exc:
             await metered.fail(exc)
             raise
+        finally:
+            if attempts is not None:
+                await attempts.end()
         completion.id = new_id("cmpl")
-        completion.model = model.id
+        completion.model = way.model.id
         completion.created = int(self._clock.now().timestamp())
-        completion.warnings.extend(warnings)
+        completion.warnings.extend(way.warnings)
         completion.account.CopyFrom(metered.account())
         return completion
 
     async def stream(self, request: completion_pb2.CompletionRequest, caller: Caller) -> AsyncIterator[Events]:
-        """Answer as batches of events: Started first, Finished last. Raises as `create`, before or midway."""
+        """Answer as batches of events: Started first, Finished last. Raises as `create`, before or midway.
+
+        Nothing comes out before the first event that carries content: until then another upstream may be asked.
+        """
         metered = self._begin(request, caller, streamed=True)
+        attempts: Attempts | None = None
+        answer: AsyncIterator[Events] | None = None
         try:
-            serving = self._serving()
-            model, route, upstream = self._choose(serving, request.model, COMPLETIONS, caller)
-            warnings = upstream.warnings(request)
-            await metered.admit(model, request, streamed=True)
-            await metered.attempt(route, serving.labels[route.provider])
-            call = dataclasses.replace(_call(model, route, caller, metered), after_leaving=self._after_leaving)
-            async with aclosing(self._answer(upstream.stream(request, call), metered, caller)) as batches:  # type: ignore[type-var]
-                started = False
-                async for events in batches:
-                    if not started:
-                        started = True
-                        self._introduce(events[0], model, warnings, metered)
+            model = self._find(self._serving(), request.model, COMPLETIONS, caller)
+            way = self._router.way(model, caller.identity, request, streamed=True)
+            attempts = Attempts(self._router, way, metered, caller, self._caps)
+            reading, events = await attempts.make(
+                lambda chosen: metered.admit(chosen, request, streamed=True),
+                lambda upstream, call: _open(upstream.stream(request, call)),
+                streamed=True,
+                after_leaving=self._after_leaving,
+            )
+            answer = reading
+            metered.seen.request_id = metered.seen.request_id or events[0].started.id
+            self._introduce(events[0], way, metered)
+            while True:
+                metered.deliver(events)
+                last = events[-1]
+                if last.WhichOneof("event") == "finished":
+                    await metered.succeed(last.finished.usage if last.finished.HasField("usage") else None)
+                    last.finished.account.CopyFrom(metered.account())
                     yield events
+                    return
+                yield events
+                if not await metered.grow():
+                    break
+                try:
+                    events = await anext(reading)
+                except StopAsyncIteration:
+                    await attempts.failed(_interrupted())
+                except GatewayError as error:
+                    await attempts.failed(error)
+            # A limit has no room for more: the answer ends with the reason `length`, as at a cap of the caller.
+            await _close(reading)
+            yield await _cut_short(metered)
         except BaseException as exc:
+            if answer is not None:
+                # First of all: an upstream whose caller left makes no more of what nobody reads.
+                await _close(answer)
             await metered.fail(exc)
             raise
-
-    async def _answer(self, answer: AsyncIterator[Events], metered: Metered, caller: Caller) -> AsyncIterator[Events]:
-        """Yield an upstream's events; those of its end only once the call is charged.
-
-        Where a limit has no room for more of it, the answer ends with the reason `length`, as at a cap of the caller.
-        """
-        metered.ask()
-        waiting = True
-        try:
-            async with aclosing(answer) as batches:  # type: ignore[type-var]
-                async for events in batches:
-                    if waiting:
-                        waiting = False
-                        caller.upstream_s += metered.hear(stream=True)
-                        metered.seen.request_id = metered.seen.request_id or events[0].started.id
-                    metered.deliver(events)
-                    last = events[-1]
-                    if last.WhichOneof("event") == "finished":
-                        await metered.succeed(last.finished.usage if last.finished.HasField("usage") else None)
-                        last.finished.account.CopyFrom(metered.account())
-                        yield events
-                        return
-                    yield events
-                    if not await metered.grow():
-                        break
-                else:
-                    raise GatewayError(
-                        errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
-                        "The provider's stream ended before the answer was complete; send the request again.",
-                        origin="provider",
-                    )
         finally:
-            if waiting:
-                caller.upstream_s += metered.hear()
-        counts = metered.produced
-        await metered.succeed(None)
-        usage = completion_pb2.Usage(
-            input_tokens=counts.input_tokens,
-            output_tokens=counts.output_tokens,
-            source=completion_pb2.USAGE_SOURCE_ESTIMATED,
-        )
-        ended = completion_pb2.ChoiceFinished(finish_reason=completion_pb2.FINISH_REASON_LENGTH)
-        finished = completion_pb2.Finished(usage=usage, account=metered.account())
-        yield [
-            completion_pb2.CompletionEvent(choice_finished=ended),
-            completion_pb2.CompletionEvent(finished=finished),
-        ]
+            if answer is not None:
+                await _close(answer)
+            if attempts is not None:
+                await attempts.end()
 
     async def embed(self, request: completion_pb2.EmbeddingsRequest, caller: Caller) -> completion_pb2.Embeddings:
         """Turn texts into vectors. Raises the errors of the model, request, quota and provider families."""
         metered = self._meter.begin(caller, request.model, streamed=False, user=request.user)
+        attempts: Attempts | None = None
         try:
-            serving = self._serving()
-            model, route, upstream = self._choose(serving, request.model, EMBEDDINGS, caller)
-            await metered.admit_texts(model, request)
-            await metered.attempt(route, serving.labels[route.provider])
-            metered.ask()
-            try:
-                embeddings = await upstream.embed(request, _call(model, route, caller, metered))
-            finally:
-                caller.upstream_s += metered.hear()
+            model = self._find(self._serving(), request.model, EMBEDDINGS, caller)
+            way = self._router.way(model, caller.identity, None)
+            attempts = Attempts(self._router, way, metered, caller, self._caps)
+            embeddings = await attempts.make(
+                lambda chosen: metered.admit_texts(chosen, request),
+                lambda upstream, call: upstream.embed(request, call),
+            )
             await metered.succeed(embeddings.usage if embeddings.HasField("usage") else None)
         except BaseException as exc:
             await metered.fail(exc)
             raise
+        finally:
+            if attempts is not None:
+                await attempts.end()
         embeddings.model = model.id
         embeddings.account.CopyFrom(metered.account())
         return embeddings
@@ -167,26 +171,29 @@ class Completions:
     ) -> completions_service_pb2.ExplainCompletionResponse:
         """Tell what would happen to a call, and call nobody. A refusal is part of the answer, not an error."""
         answer = completions_service_pb2.ExplainCompletionResponse()
-        serving = self._serving()
         try:
-            model, chosen, _ = self._choose(serving, request.model, COMPLETIONS, caller)
+            model = self._find(self._serving(), request.model, COMPLETIONS, caller)
         except GatewayError as refusal:
             answer.reason = refusal.reason
             answer.message = refusal.message
             return answer
-        answer.model = model.id
-        answer.admitted = True
-        for route in _in_order(model):
-            explained = answer.routes.add(provider=serving.labels[route.provider], chosen=route is chosen)
-            if route is not chosen:
-                explained.skipped_because = "Another route of the model comes first."
-            try:
-                explained.warnings.extend(serving.upstreams[route.provider].warnings(request))
-            except GatewayError as refusal:
-                explained.skipped_because = refusal.message
-                if route is chosen:
-                    answer.admitted, answer.reason, answer.message = False, refusal.reason, refusal.message
-        await self._explain_limits(answer, model, request, caller)
+        preview = await self._meter.preview(caller.identity, model, request, streamed=False)
+        way = self._router.look(model, caller.identity, request)
+        tokens = preview.prompt.tokens, preview.output_tokens
+        explanation = await explain(way, request, caller.identity, self._caps, tokens)
+        answer.model = explanation.model
+        for route in explanation.routes:
+            answer.routes.add(
+                provider=route.label,
+                chosen=route.chosen,
+                skipped_because=route.skipped_because,
+                warnings=route.warnings,
+            )
+        refused = explanation.refusal or preview.refusal
+        answer.admitted = refused is None
+        if refused is not None:
+            answer.reason, answer.message = refused.reason, refused.message
+        _tell_limits(answer, preview)
         return answer
 
     async def count(self, request: completion_pb2.CompletionRequest, caller: Caller) -> tuple[int, bool]:
@@ -194,36 +201,6 @@ class Completions:
         model = self._find(self._serving(), request.model, COMPLETIONS, caller)
         prompt = self._meter.estimates.prompt(model.id, request)
         return prompt.tokens, not prompt.exact
-
-    async def _explain_limits(
-        self,
-        answer: completions_service_pb2.ExplainCompletionResponse,
-        model: Model,
-        request: completion_pb2.CompletionRequest,
-        caller: Caller,
-    ) -> None:
-        preview = await self._meter.preview(caller.identity, model, request, streamed=False)
-        answer.estimated_input_tokens = preview.prompt.tokens
-        if preview.worst_cost is not None:
-            answer.worst_case_cost_micros = preview.worst_cost
-        for one in sorted(preview.standings, key=lambda one: one.left / max(one.row.rule.limit, 1)):
-            rule = one.row.rule
-            answer.limits.add(
-                subject=one.row.subject,
-                metric=metric_name(rule.metric),
-                window=window_name(rule.window),
-                limit=rule.limit,
-                remaining=one.left,
-                would_hold=preview.claim.need(rule.metric, preview.output_tokens),
-            )
-        if preview.refusal is not None and answer.admitted:
-            answer.admitted, answer.reason, answer.message = False, preview.refusal.reason, preview.refusal.message
-
-    @classmethod
-    def _choose(cls, serving: Serving, name: str, capability: str, caller: Caller) -> tuple[Model, Route, Upstream]:
-        model = cls._find(serving, name, capability, caller)
-        route = _in_order(model)[0]
-        return model, route, serving.upstreams[route.provider]
 
     @staticmethod
     def _find(serving: Serving, name: str, capability: str, caller: Caller) -> Model:
@@ -244,19 +221,13 @@ class Completions:
         caller.model = request.model
         return self._meter.begin(caller, request.model, streamed=streamed, user=request.user, metadata=request.metadata)
 
-    def _introduce(
-        self,
-        event: completion_pb2.CompletionEvent,
-        model: Model,
-        warnings: Sequence[completion_pb2.Warning],
-        metered: Metered,
-    ) -> None:
+    def _introduce(self, event: completion_pb2.CompletionEvent, way: Way, metered: Metered) -> None:
         if event.WhichOneof("event") != "started":
             raise AssertionError("an upstream's first event is Started")
         event.started.id = new_id("cmpl")
-        event.started.model = model.id
+        event.started.model = way.model.id
         event.started.created = int(self._clock.now().timestamp())
-        event.started.warnings.extend(warnings)
+        event.started.warnings.extend(way.warnings)
         event.started.account.CopyFrom(metered.account())
 
 
@@ -269,15 +240,59 @@ def _size_of(completion: completion_pb2.Completion) -> int:
     return sum(measure(choice.message.parts)[0] for choice in completion.choices)
 
 
-def _in_order(model: Model) -> list[Route]:
-    return sorted(model.routes, key=lambda route: (route.priority, -route.weight))
+def _tell_limits(answer: completions_service_pb2.ExplainCompletionResponse, preview: Preview) -> None:
+    answer.estimated_input_tokens = preview.prompt.tokens
+    if preview.worst_cost is not None:
+        answer.worst_case_cost_micros = preview.worst_cost
+    for one in sorted(preview.standings, key=lambda one: one.left / max(one.row.rule.limit, 1)):
+        rule = one.row.rule
+        answer.limits.add(
+            subject=one.row.subject,
+            metric=metric_name(rule.metric),
+            window=window_name(rule.window),
+            limit=rule.limit,
+            remaining=one.left,
+            would_hold=preview.claim.need(rule.metric, preview.output_tokens),
+        )
 
 
-def _call(model: Model, route: Route, caller: Caller, metered: Metered) -> UpstreamCall:
-    return UpstreamCall(
-        model=route.upstream_model,
-        deadline=caller.deadline,
-        request_id=caller.request_id,
-        seen=metered.seen,
-        output_cap=model.max_output_tokens,
+async def _open(answer: AsyncIterator[Events]) -> tuple[AsyncIterator[Events], Events]:
+    """Read a stream up to what arrived with its first content, and return both; raises where nothing like it comes."""
+    held: Events = ()
+    try:
+        async for events in answer:
+            held = [*held, *events] if held else events
+            if any(event.WhichOneof("event") not in _NO_CONTENT for event in events):
+                return answer, held
+    except BaseException:
+        await _close(answer)
+        raise
+    raise _interrupted()
+
+
+async def _cut_short(metered: Metered) -> Events:
+    counts = metered.produced
+    await metered.succeed(None)
+    usage = completion_pb2.Usage(
+        input_tokens=counts.input_tokens,
+        output_tokens=counts.output_tokens,
+        source=completion_pb2.USAGE_SOURCE_ESTIMATED,
+    )
+    ended = completion_pb2.ChoiceFinished(finish_reason=completion_pb2.FINISH_REASON_LENGTH)
+    finished = completion_pb2.Finished(usage=usage, account=metered.account())
+    return [
+        completion_pb2.CompletionEvent(choice_finished=ended),
+        completion_pb2.CompletionEvent(finished=finished),
+    ]
+
+
+async def _close(answer: AsyncIterator[Events]) -> None:
+    await answer.aclose()  # type: ignore[attr-defined]  # upstreams stream with generators
+
+
+def _interrupted() -> GatewayError:
+    return GatewayError(
+        errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
+        "The provider's stream ended before the answer was complete; send the request again.",
+        origin="provider",
     )

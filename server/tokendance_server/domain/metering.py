@@ -169,12 +169,14 @@ class Metered:
         "_added",
         "_answer",
         "_asked",
+        "_asked_cap",
         "_attempt",
         "_attempted",
         "_began",
         "_cap",
         "_charged",
         "_delivered",
+        "_fallback_model",
         "_first",
         "_label",
         "_meter",
@@ -182,6 +184,7 @@ class Metered:
         "_prompt",
         "_record",
         "_reservation",
+        "_retries",
         "_subjects",
         "_tariff",
         "_tier",
@@ -199,6 +202,10 @@ class Metered:
         self._prompt = PromptEstimate(0, 0, 0, 0)
         self._answer = 0
         self._cap: int | None = None
+        # What the caller said of the length of its answer, 0 for nothing, where limits have capped it since.
+        self._asked_cap: int | None = None
+        self._retries = 0
+        self._fallback_model = ""
         self._tariff: Tariff | None = None
         self._reservation: Reservation | None = None
         self._attempt: OpenAttempt | None = None
@@ -215,18 +222,20 @@ class Metered:
         """Hold what a completion may use; raises the refusals of `Reservations.reserve`.
 
         An answer in one message is capped at what the limits that count it leave; a stream begins with what such an
-        answer is likely to have, and grows by `grow`.
+        answer is likely to have, and grows by `grow`. Where another model was held before, that is freed first.
         """
+        if self._reservation is not None:
+            await self._free(request)
         sizes = self._meter.sizes_of(model, request, streamed=streamed)
         self._model = model.id
         self._tier = request.service_tier
         self._prompt, self._cap, self._answer = sizes.prompt, sizes.cap, sizes.likely
         if model.max_output_tokens is not None and request.max_output_tokens > model.max_output_tokens:
             # Agents ask for more than any model gives, and upstreams refuse that instead of giving less.
-            request.max_output_tokens = model.max_output_tokens
+            self._cap_at(request, model.max_output_tokens)
         reservation = await self._reserve(sizes.wanted, sizes.least)
         if not streamed and reservation.bounds_answer:
-            request.max_output_tokens = max(reservation.output_tokens // (request.choice_count or 1), 1)
+            self._cap_at(request, max(reservation.output_tokens // (request.choice_count or 1), 1))
 
     async def admit_texts(self, model: Model, request: pb.EmbeddingsRequest) -> None:
         """Hold what an embedding uses: its texts, and no answer."""
@@ -251,6 +260,32 @@ class Metered:
             tariff=self._tariff,
             tier=self._tier,
         )
+
+    def retry(self, error: GatewayError) -> None:
+        """End an attempt that failed before anything of an answer came: it is on record, and charged nothing.
+
+        What the call holds stays held, for the next attempt.
+        """
+        assert self._attempt is not None
+        self._end(self._attempt, usage_pb2.REQUEST_OUTCOME_FAILED, reason=error.reason, estimate=None)
+        self._attempt = None
+        self.seen = Seen()
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """The tokens of the prompt, as estimated, and those that are held of an answer."""
+        reservation = self._reservation
+        return self._prompt.tokens, self._answer if reservation is None else reservation.output_tokens
+
+    @property
+    def used(self) -> Used:
+        """What the last attempt used; nothing before it has ended."""
+        ended = self._record.attempts
+        return Used(ended[-1].counts.input_tokens, ended[-1].counts.output_tokens) if ended else Used()
+
+    def serve_by(self, retries: int, fallback_model: str) -> None:
+        """Note how many calls to upstreams failed before the one that answers, and which model stands in, if any."""
+        self._retries, self._fallback_model = retries, fallback_model
 
     def ask(self) -> None:
         """Begin to wait for the upstream."""
@@ -332,7 +367,8 @@ class Metered:
         outcome = usage_pb2.REQUEST_OUTCOME_CANCELLED
         if isinstance(error, GatewayError):
             reason, message = error.reason, error.message
-            outcome = usage_pb2.REQUEST_OUTCOME_REFUSED if self._attempt is None else usage_pb2.REQUEST_OUTCOME_FAILED
+            asked = self._attempt is not None or bool(self._record.attempts)
+            outcome = usage_pb2.REQUEST_OUTCOME_FAILED if asked else usage_pb2.REQUEST_OUTCOME_REFUSED
         elif isinstance(error, Exception):
             reason, message = errors_pb2.ERROR_REASON_INTERNAL_ERROR, "Something went wrong inside the gateway."
             outcome = usage_pb2.REQUEST_OUTCOME_FAILED
@@ -358,6 +394,10 @@ class Metered:
     def account(self) -> pb.CallAccount:
         """Return what the call leaves of its limits and, once it was charged, what it cost."""
         account = pb.CallAccount(served_by=self._label)
+        if self._retries:
+            account.retries = self._retries
+        if self._fallback_model:
+            account.fallback_model = self._fallback_model
         if self._reservation is not None:
             tell_rates(account, self._reservation.standings, self._taken, self._meter.ledger.now_us() / 1e6)
         entry = self._record.attempts[-1] if self._charged and self._record.attempts else None
@@ -366,6 +406,22 @@ class Metered:
             if entry.cost_micros is not None:
                 account.cost_micros = entry.cost_micros
         return account
+
+    def _cap_at(self, request: pb.CompletionRequest, tokens: int) -> None:
+        if self._asked_cap is None:
+            self._asked_cap = request.max_output_tokens if request.HasField("max_output_tokens") else 0
+        request.max_output_tokens = tokens
+
+    async def _free(self, request: pb.CompletionRequest) -> None:
+        """Give back what another model was to use, and the cap that its limits had set."""
+        assert self._reservation is not None
+        await self._reservation.release()
+        self._reservation = None
+        if self._asked_cap is not None:
+            request.ClearField("max_output_tokens")
+            if self._asked_cap:
+                request.max_output_tokens = self._asked_cap
+            self._asked_cap = None
 
     async def _reserve(self, wanted: int, least: int) -> Reservation:
         self._tariff = self._meter.prices.tariff(self._model)

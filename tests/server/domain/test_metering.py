@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.server.domain.meters import NOW, meter_of
+from tests.server.domain.routing.routers import router_of
 from tests.server.domain.usage.doubles import MemoryJournal
 
 from tokendance.errors import GatewayError
@@ -54,6 +55,7 @@ class Upstream:
         self.answer_id = ""
         self.gate = asyncio.Event()
         self.gate.set()
+        self.before_gate = 0
 
     def warnings(self, request: pb.CompletionRequest) -> Sequence[pb.Warning]:
         return ()
@@ -74,8 +76,9 @@ class Upstream:
         self.calls += 1
         await self._show(call)
         yield [pb.CompletionEvent(started=pb.Started(id=self.answer_id))]
-        for text in self.texts:
-            await self.gate.wait()
+        for place, text in enumerate(self.texts):
+            if place >= self.before_gate:
+                await self.gate.wait()
             yield [pb.CompletionEvent(text=pb.TextDelta(text=text))]
             if self.failure is not None:
                 raise self.failure
@@ -96,7 +99,8 @@ class House:
         self.meter = meter_of({subject: limits}, journal=self.journal)
         index = ModelIndex([Model("m", (Route("p", "up"),))])
         serving = Serving(index, {"p": self.upstream}, {"p": "Acme"})  # type: ignore[dict-item] # what the tests call
-        self.completions = Completions(lambda: serving, ManualClock(NOW), self.meter)
+        clock = ManualClock(NOW)
+        self.completions = Completions(lambda: serving, clock, self.meter, router_of(lambda: serving, clock))
 
     async def create(self, **fields: Any) -> pb.Completion:
         """Call, and return the answer."""
@@ -255,9 +259,9 @@ async def test_a_caller_that_leaves_pays_for_what_it_got() -> None:
         (record,) = house.records
         assert record.outcome == usage_pb2.REQUEST_OUTCOME_CANCELLED
         assert record.delivery == usage_pb2.DELIVERY_OUTCOME_CALLER_LEFT
-        assert record.counts.output_tokens == 3 * count
+        assert record.counts.output_tokens == 3 * (count + 1)
         assert record.estimated
-        assert await house.standing(rule) == (3 * count, 0)
+        assert await house.standing(rule) == (3 * (count + 1), 0)
 
 
 async def test_a_provider_that_fails_costs_nothing() -> None:

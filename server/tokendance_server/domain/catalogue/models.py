@@ -127,7 +127,7 @@ class ModelIndex:
         """Return the models that the caller may call, by id; to a caller without a credential, the public ones."""
         if access_pb2.CALLER_KIND_ANYONE in principal.kinds:
             return [model for model in self._models if model.public]
-        return [model for model in self._models if self._allowed(model, principal)]
+        return [model for model in self._models if self.allows(model, principal)]
 
     def find(self, name: str, principal: Principal) -> Model:
         """Return the model of a name or alias.
@@ -143,7 +143,7 @@ class ModelIndex:
                 metadata={"model": name},
                 origin="caller",
             )
-        if not self._allowed(model, principal):
+        if not self.allows(model, principal):
             raise GatewayError(
                 errors_pb2.ERROR_REASON_MODEL_NOT_ALLOWED,
                 f"This API key may not call the model {name!r}; see GET /v1/models for those it may call.",
@@ -154,7 +154,8 @@ class ModelIndex:
         return model
 
     @staticmethod
-    def _allowed(model: Model, principal: Principal) -> bool:
+    def allows(model: Model, principal: Principal) -> bool:
+        """Tell whether a caller may call a model: its key names it or none, and a route is left by its policy."""
         excluded = principal.excluded_route_tags
         if excluded and not any(excluded.isdisjoint(route.tags) for route in model.routes):
             return False

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.server.domain.meters import unlimited_meter
+from tests.server.domain.routing.routers import router_of
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2
@@ -132,7 +133,9 @@ async def test_a_change_of_the_feed_is_in_force_soon(desk: Desk) -> None:
 
 async def test_a_call_goes_on_with_the_upstream_that_it_began_with(desk: Desk) -> None:
     """Although the provider is gone from the catalogue meanwhile; the next call finds neither."""
-    completions = Completions(lambda: desk.catalogue.serving, ManualClock(NOW), unlimited_meter())
+    clock = ManualClock(NOW)
+    router = router_of(lambda: desk.catalogue.serving, clock)
+    completions = Completions(lambda: desk.catalogue.serving, clock, unlimited_meter(), router)
     caller: Any = SimpleNamespace(
         request_id="r",
         method="",

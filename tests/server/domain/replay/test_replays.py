@@ -196,8 +196,9 @@ async def test_a_failed_call_frees_its_key(streamed: bool) -> None:
     assert (await refused(call())).code == "provider_error"
     assert not desk.store.rows
     desk.house.upstream.failure = None
+    before = desk.house.upstream.calls
     await call()
-    assert desk.house.upstream.calls == 2
+    assert desk.house.upstream.calls == before + 1
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -205,6 +206,7 @@ async def test_a_caller_that_leaves_finds_the_answer_later(streamed: bool) -> No
     """The call goes on without it, and is charged once, for what its provider counted."""
     desk = Desk()
     desk.house.upstream.gate.clear()
+    desk.house.upstream.before_gate = 1
     if streamed:
         async with aclosing(desk.open()) as batches:
             await anext(batches)
@@ -230,6 +232,7 @@ async def test_calls_without_a_caller_are_bounded(bounds: Bounds) -> None:
     """Beyond that they end like those of any caller that leaves, and the key is free."""
     desk = Desk(bounds=bounds)
     desk.house.upstream.gate.clear()
+    desk.house.upstream.before_gate = 1
     async with aclosing(desk.open()) as batches:
         await anext(batches)
     await settled(lambda: not desk.store.rows)
@@ -241,6 +244,7 @@ async def test_closing_ends_what_goes_on() -> None:
     """A node that stops leaves no claim behind."""
     desk = Desk()
     desk.house.upstream.gate.clear()
+    desk.house.upstream.before_gate = 1
     async with aclosing(desk.open()) as batches:
         await anext(batches)
     desk.replays.start()
@@ -270,7 +274,7 @@ async def test_a_slow_reader_holds_little() -> None:
         await anext(batches)
         await asyncio.sleep(0.01)
         delivered = [feed async for feed in batches]
-    assert len(delivered) == 101
+    assert len(delivered) == 100
     assert len(await desk.stream()) == 102
 
 
