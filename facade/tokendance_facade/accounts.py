@@ -12,7 +12,7 @@ _TOKEN_METRICS = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 
 def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
-    """Return `x-ratelimit-*` for the tightest limits, the cost in micro-USD, who served, and what is replayed."""
+    """Return `x-ratelimit-*` for the tightest limits, the cost in micro-USD, who served and how, and what is replayed."""
     headers: list[Header] = []
     if account.HasField("requests"):
         headers += _rate("requests", account.requests)
@@ -26,6 +26,10 @@ def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
         headers.append(("x-tokendance-quota-warning", ", ".join(account.quota_warnings)))
     if account.served_by:
         headers.append(("x-tokendance-served-by", account.served_by.translate(_UNSAFE)))
+    if account.retries:
+        headers.append(("x-tokendance-retries", str(account.retries)))
+    if account.fallback_model:
+        headers.append(("x-tokendance-fallback", account.fallback_model.translate(_UNSAFE)))
     if account.replay_of:
         headers.append(("x-tokendance-replay-of", account.replay_of.translate(_UNSAFE)))
     return tuple(headers)

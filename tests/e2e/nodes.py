@@ -35,6 +35,13 @@ KEEPALIVE_S = 0.3
 HEADERS_AFTER_S = 1.5
 
 
+# A provider that refuses its credential is not asked any more, so each of these has one of its own.
+_REFUSING = {
+    "fault:status:code=401": "locked",
+    "fault:status:code=402": "unpaid",
+    "fault:status:code=403": "barred",
+    "fault:status:reason=insufficient_quota": "broke",
+}
 FACADE_SETTINGS = f"""\
 max_body_bytes = {BODY_LIMIT_BYTES}
 keepalive_s = {KEEPALIVE_S}
@@ -136,6 +143,11 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
         {"name": "sim", "kind": "openai", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"}
         | quick,
         {"name": "patient", "kind": "openai", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"},
+        *(
+            {"name": name, "kind": "openai", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"}
+            | quick
+            for name in _REFUSING.values()
+        ),
         {"name": "refused", "kind": "openai", "base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"},
         {
             "name": "silent",
@@ -153,7 +165,9 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
         {"name": "nameless", "capabilities": everything, "routes": [_route("nameless", "any")]},
         {"name": "acme/sim", "aliases": ["short"], "owned_by": "acme", "routes": [_route("sim", "sim")]},
     ]
-    catalogue += [{"name": one, "capabilities": everything, "routes": [_route("sim", one)]} for one in models]
+    catalogue += [
+        {"name": one, "capabilities": everything, "routes": [_route(_REFUSING.get(one, "sim"), one)]} for one in models
+    ]
     catalogue += [
         {"name": f"patient/{one}", "capabilities": everything, "routes": [_route("patient", one)]}
         for one in models

@@ -378,6 +378,9 @@ class Way:
         return refusals.unavailable(min(asked, default=1.0))
 
     def _next_model(self, cause: FallbackCause) -> Plan | None:
+        if self._request is None:
+            # Vectors of two models cannot be compared, so none stands in for another.
+            return None
         for fallback in self._asked.model.fallbacks:
             if fallback.causes and cause not in fallback.causes:
                 continue
