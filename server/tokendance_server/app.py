@@ -331,8 +331,9 @@ async def open_server(
             storage.database,
             governance.watcher,
             parts.catalogue,
-            usage.ledger,
-            peppers,
+            ledger=usage.ledger,
+            health=routing.router,
+            peppers=peppers,
             run_id=look.run_id,
             clock=clock,
         )

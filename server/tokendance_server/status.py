@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.catalogue.in_force import Catalogue, Serving
+from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.keys.secrets import PepperRing
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.principals import GATEWAY
-from tokendance_server.domain.routing.circuit import CircuitState
-from tokendance_server.domain.routing.health import HealthSource, ModelHealth, RouteHealth
+from tokendance_server.domain.routing.health import HealthSource
 from tokendance_server.domain.status.board import Board
 from tokendance_server.domain.status.desk import Notices
 from tokendance_server.domain.status.tally import Tally
@@ -40,9 +38,10 @@ async def open_status(
     database: Database,
     watcher: Watcher,
     catalogue: Catalogue,
-    ledger: Ledger,
-    peppers: PepperRing,
     *,
+    ledger: Ledger,
+    health: HealthSource,
+    peppers: PepperRing,
     run_id: str,
     clock: Clock,
 ) -> StatusParts:
@@ -74,35 +73,7 @@ async def open_status(
     ledger.listeners.append(tally.ended)
     tokens = PageTokens(peppers.derive("page tokens of the status"))
     notices = Notices(notice_store, catalogue.has, tokens, clock, board.refresh)
-    return StatusParts(board, notices, CatalogueRoutes(lambda: catalogue.serving, clock), tokens)
-
-
-class CatalogueRoutes:
-    """Tells of the routes of the catalogue in force that each is in use. Satisfies HealthSource."""
-
-    def __init__(self, serving: Callable[[], Serving], clock: Clock) -> None:
-        self._serving = serving
-        self._since = clock.now()
-
-    def route_health(self) -> Sequence[RouteHealth]:
-        """Return every route, by model, then in the order of the model."""
-        serving = self._serving()
-        return [
-            RouteHealth(
-                model=model.id,
-                provider=route.provider,
-                label=serving.labels[route.provider],
-                upstream_model=route.upstream_model,
-                state=CircuitState.CLOSED,
-                since=self._since,
-            )
-            for model in serving.catalog.models
-            for route in model.routes
-        ]
-
-    def model_health(self) -> Sequence[ModelHealth]:
-        """Return every model, by id."""
-        return [ModelHealth(model.id) for model in self._serving().catalog.models]
+    return StatusParts(board, notices, health, tokens)
 
 
 def _tell(error: Exception | None) -> None:
