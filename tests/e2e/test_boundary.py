@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -201,6 +202,98 @@ def test_two_authorizations_are_one_too_many(place: Place) -> None:
         assert answer.headers["x-tokendance-error-code"] == "credentials_conflict"
         answer.read()
         connection.close()
+
+
+# Other spellings of an internal path, and what they are to somebody without a credential. With an API key they are
+# refused for the key, whatever they are.
+BY_THE_ROUTE = {
+    "/admin/v1/caller": 401,
+    "/admin/v1/%63aller": 404,
+    "//admin/v1/caller": 404,
+    "/admin//v1/caller": 404,
+    "/admin/v1/caller/": 404,
+    "/admin/v1/caller;a=1": 404,
+    "/ADMIN/v1/caller": 404,
+    "/livez/../admin/v1/caller": 404,
+    "/livez/%2e%2e/admin/v1/caller": 404,
+    "/v1/models": 404,
+}
+# Words by which proxies tell what was asked of them; nobody here is told by them what is asked.
+REWRITES = {
+    "X-Original-URL": "/livez",
+    "X-Rewrite-URL": "/livez",
+    "X-Forwarded-Path": "/livez",
+    "X-Forwarded-Prefix": "/livez",
+    "X-HTTP-Method-Override": "GET",
+    "X-Forwarded-For": "127.0.0.1",
+    "X-Forwarded-Host": "localhost",
+    "Forwarded": "for=127.0.0.1;host=localhost",
+}
+
+
+@pytest.mark.parametrize("path", BY_THE_ROUTE)
+def test_the_route_decides_who_may_come(place: Place, path: str) -> None:
+    """F7: no other spelling of a path is served by another rule than its own, with a key or without."""
+    assert asked(place.node.internal[0], path, place.node.api_key) == (401, "api_key_not_accepted")
+    assert asked(place.node.internal[0], path, "")[0] == BY_THE_ROUTE[path]
+
+
+@pytest.mark.parametrize("header", REWRITES)
+def test_words_of_proxies_do_not_change_what_is_asked(place: Place, header: str) -> None:
+    """F7: the internal path stays internal, the public one public, whoever says otherwise."""
+    internal, origin = place.node.internal[0], place.node.origin
+    said = {header: REWRITES[header]}
+    assert asked(internal, "/admin/v1/caller", place.node.api_key, **said) == (401, "api_key_not_accepted")
+    assert asked(origin, "/v1/models", UNKNOWN_KEY, **said) == (401, "invalid_api_key")
+    assert asked(origin, "/admin/v1/caller", "", **said) == (404, "not_found")
+
+
+def test_a_key_in_a_path_or_a_body_opens_nothing(place: Place) -> None:
+    """F4: only headers carry one; what stands elsewhere is a name that nobody has."""
+    key = place.node.api_key
+    assert asked(place.node.origin, f"/v1/models/{key}", "")[0] == 401
+    connection = http.client.HTTPConnection(place.node.origin.removeprefix("http://"), timeout=10)
+    document = json.loads(CHAT) | {"api_key": key, "authorization": f"Bearer {key}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(document), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["x-tokendance-error-code"]) == (401, "missing_api_key")
+    answer.read()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "value", ["tdk_a%0d%0ab", "tdk_'; DROP TABLE keys;--", "tdk_" + "a" * 8192, "tdk_a\x00b", "tdk_ä"]
+)
+def test_odd_keys_are_refused_without_a_word_of_them(place: Place, value: str) -> None:
+    """F4: 8 kB, SQL, NUL, encoded line ends, what is not ASCII: refused like any other, or as no HTTP at all."""
+    host, _, port = place.node.origin.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        lines = [
+            "GET /v1/models HTTP/1.1",
+            f"Host: {host}:{port}",
+            "Connection: close",
+            f"Authorization: Bearer {value}",
+        ]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split(b" ")[1] in (b"400", b"401")
+    assert b"x-request-id" in answer.lower()
+    assert value.encode() not in answer
+
+
+def asked(origin: str, path: str, credential: str, **headers: str) -> tuple[int, str]:
+    """Ask for a path as it is written; return the status and the error's code."""
+    connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=10)
+    if credential:
+        headers["Authorization"] = f"Bearer {credential}"
+    connection.putrequest("GET", path, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers.get("x-tokendance-error-code") or ""
 
 
 def test_the_database_knows_one_key(place: Place) -> None:
