@@ -84,7 +84,7 @@ def _load(name: str) -> Json:
 
 
 def _operation(source: Json) -> Json:
-    operation = {name: value for name, value in source.items() if name not in {"x-errors", "x-answer"}}
+    operation = {name: value for name, value in source.items() if name != "x-answer"}
     surface = errors_pb2.Surface.Value(f"SURFACE_{source['x-surface'].upper()}")
     answer = {media: {"schema": schema} for media, schema in source["x-answer"].items()}
     operation["responses"] = {

@@ -135,6 +135,7 @@ def callers(kinds: Sequence[str]) -> str:
     return ", ".join(_CALLERS.get(kind, kind) for kind in kinds)
 
 
+@cache
 def llms_text(brand: str, base_url: str, site_url: str) -> str:
     """Return what a language model needs to know to use the gateway, as `/llms.txt`."""
     document = orjson.loads(openapi_bytes())

@@ -16,7 +16,7 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from tokendance.gateway.v1 import completion_pb2
-from tokendance.gateway.v1 import models_service_pb2 as models
+from tokendance.gateway.v1 import models_service_pb2 as models_pb
 from tokendance.gateway.v1 import status_service_pb2 as states
 from tokendance.gateway.v1.models_service_pb2_grpc import ModelsServiceServicer, add_ModelsServiceServicer_to_server
 from tokendance.gateway.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
@@ -40,7 +40,7 @@ HOSTILE = (
 class Gateway(ModelsServiceServicer, StatusServiceServicer):
     """The server's place: what it knows, and how often it was asked."""
 
-    models: list[models.Model] = field(default_factory=list)
+    models: list[models_pb.Model] = field(default_factory=list)
     status: states.StatusSnapshot = field(default_factory=states.StatusSnapshot)
     asked: list[str] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
@@ -48,9 +48,9 @@ class Gateway(ModelsServiceServicer, StatusServiceServicer):
     changes: asyncio.Queue[states.WatchStatusResponse] = field(default_factory=asyncio.Queue)
     unknown: bool = False
 
-    async def ListModels(self, request: models.ListModelsRequest, context: Any) -> models.ListModelsResponse:
+    async def ListModels(self, request: models_pb.ListModelsRequest, context: Any) -> models_pb.ListModelsResponse:
         await self._note("ListModels", context)
-        return models.ListModelsResponse(models=self.models)
+        return models_pb.ListModelsResponse(models=self.models)
 
     async def GetStatus(self, request: states.GetStatusRequest, context: Any) -> states.GetStatusResponse:
         await self._note("GetStatus", context)
@@ -79,10 +79,10 @@ def gateway_of(**known: Any) -> Gateway:
     return Gateway(**known)  # type: ignore[abstract]  # pages call no more than these
 
 
-def model(name: str, **fields: Any) -> models.Model:
+def model(name: str, **fields: Any) -> models_pb.Model:
     """Return a model of the public list."""
-    made = models.Model(name=f"models/{name}", id=name, **fields)
-    made.capabilities.append(models.MODEL_CAPABILITY_COMPLETIONS)
+    made = models_pb.Model(name=f"models/{name}", id=name, **fields)
+    made.capabilities.append(models_pb.MODEL_CAPABILITY_COMPLETIONS)
     made.input_modalities.append(completion_pb2.MODALITY_TEXT)
     return made
 
