@@ -20,10 +20,11 @@ SHOWS_NATIVE = frozenset({pb.FINISH_REASON_PAUSE, pb.FINISH_REASON_OTHER})
 """The finish reasons that say too little without the upstream's own word."""
 
 
-def usage_document(usage: pb.Usage, account: pb.CallAccount | None = None) -> Document:
+def usage_document(usage: pb.Usage, account: pb.CallAccount | None = None, *, same_dialect: bool = True) -> Document:
     """Return usage as Chat Completions shows it: prompt tokens include cached ones, completion tokens reasoning.
 
-    With `account`, also what the call cost, and whether that is an estimate.
+    With `account`, also what the call cost, and whether that is an estimate. Fields that only the upstream's dialect
+    knows are told where it is the `same_dialect`.
     """
     prompt: Document = {"cached_tokens": usage.cached_input_tokens, "audio_tokens": usage.audio_input_tokens}
     if usage.cache_write_tokens:
@@ -47,6 +48,6 @@ def usage_document(usage: pb.Usage, account: pb.CallAccount | None = None) -> Do
             document["cost_micros"] = account.cost_micros
         if account.estimated:
             document["estimated"] = True
-    if usage.extra_json:
+    if same_dialect and usage.extra_json:
         add_extra(document, usage.extra_json)
     return document

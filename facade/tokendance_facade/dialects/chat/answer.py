@@ -23,7 +23,7 @@ def encode(completion: pb.Completion, *, function_call: bool = False) -> bytes:
         "choices": [_choice(choice, same_dialect, function_call) for choice in completion.choices],
     }
     if completion.HasField("usage"):
-        document["usage"] = usage_document(completion.usage, completion.account)
+        document["usage"] = usage_document(completion.usage, completion.account, same_dialect=same_dialect)
     if completion.service_tier:
         document["service_tier"] = completion.service_tier
     if completion.system_fingerprint:

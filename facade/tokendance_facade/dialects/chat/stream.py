@@ -180,7 +180,8 @@ class ChatStreamEncoder:
     def _finish(self, finished: pb.Finished, out: list[bytes]) -> None:
         self.finished = True
         if self._include_usage:
-            document: Document = {"choices": [], "usage": usage_document(finished.usage, finished.account)}
+            usage = usage_document(finished.usage, finished.account, same_dialect=self._same_dialect)
+            document: Document = {"choices": [], "usage": usage}
             if finished.extra_json and self._same_dialect:
                 add_extra(document, finished.extra_json)
             out += (self._head, b",", _dumps(document)[1:], b"\n\n")
