@@ -12,6 +12,7 @@ from tokendance_facade.admin.api import AdminApi
 from tokendance_facade.bodies import BodyReader
 from tokendance_facade.callers import CallerReader
 from tokendance_facade.config import FacadeConfig
+from tokendance_facade.console.site import ConsoleSite
 from tokendance_facade.cors import CorsRules
 from tokendance_facade.handlers.calls import Calls
 from tokendance_facade.handlers.completions import CompletionHandlers
@@ -92,7 +93,13 @@ class Facade:
         self._public = Listener(config.http, config, site.handle, site.refuse, tls=config.tls)
         admin = AdminApi(channel, calls, bodies, timeout_s=config.admin_timeout_s, keepalive_s=config.keepalive_s)
         self._internal = InternalSite(
-            config.internal, registry, ready, why_not=why_not, config=config, admin=admin.handle
+            config.internal,
+            registry,
+            ready,
+            why_not=why_not,
+            config=config,
+            admin=admin.handle,
+            console=ConsoleSite(config, channel, calls, lambda: self.internal_url) if config.console.enabled else None,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -68,6 +69,33 @@ class SiteConfig(BaseModel):
         return value
 
 
+class ConsoleConfig(BaseModel):
+    """Table [facade.console]: the console on the internal listener, and under which names people reach it.
+
+    `url` is what they type, such as `https://console.internal.example`, where something stands before the listener;
+    empty: the listener's own address. `hosts` are further values of the Host header, with their port; any other is
+    refused, so that no stranger's page can have a name of its own lead here. Reveals, credentials of providers and
+    roles need a sign-in of the last `fresh_s` seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    enabled: bool = True
+    url: str = Field(default="", max_length=2048)
+    hosts: tuple[Annotated[str, Field(min_length=1, max_length=260)], ...] = ()
+    fresh_s: float = Field(default=900, ge=60, le=86_400)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/")):
+            raise ValueError("the address of the console is https://HOST, without a path")
+        if value and parts.scheme == "http" and not is_loopback(f"{parts.hostname}:0"):
+            raise ValueError("the address of the console begins with https://, except on this machine itself")
+        return value.rstrip("/")
+
+
 class FacadeConfig(BaseModel):
     """Table [facade]. Addresses are `host:port`, `[ipv6]:port` or `unix:///path`; port 0 picks a free one.
 
@@ -89,6 +117,7 @@ class FacadeConfig(BaseModel):
     server_tls: ServerTlsConfig | None = None
     public_base_url: str = Field(default="", max_length=2048)
     site: SiteConfig = SiteConfig()
+    console: ConsoleConfig = ConsoleConfig()
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=32 * MiB, ge=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 import structlog
@@ -29,8 +30,20 @@ NOT_READY = "The server is not ready to take calls: it is starting, stopping, or
 """What `/readyz` says where nobody knows it better."""
 
 
+class Console(Protocol):
+    """Answers people with pages."""
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a path is one of its own."""
+
+    async def handle(self, exchange: Exchange) -> Reply:
+        """Answer one request."""
+
+
 class InternalSite:
     """`/metrics`, `/livez` and `/readyz` of one process, at `address`; `admin` answers what lies below `/admin/v1/`.
+
+    `console` answers the paths that are its own: pages for people. What it says of errors is a page, too.
 
     `ready` tells whether calls can be served, and `why_not` what is wrong while they cannot.
     """
@@ -44,6 +57,7 @@ class InternalSite:
         why_not: Callable[[], str] = lambda: NOT_READY,
         config: FacadeConfig | None = None,
         admin: Handler | None = None,
+        console: Console | None = None,
     ) -> None:
         self._registry = registry
         self._ready = ready
@@ -60,6 +74,7 @@ class InternalSite:
             )
         )
         self._admin = admin
+        self._console = console
 
     @property
     def url(self) -> str:
@@ -83,6 +98,8 @@ class InternalSite:
             refuse_keys(request.headers, exchange.query)
             if self._admin is not None and exchange.path.startswith(PREFIX):
                 return await self._admin(exchange)
+            if self._console is not None and self._console.owns(exchange.path):
+                return await self._console.handle(exchange)
             route = self._routes.find(exchange)
             if route is None:
                 return exchange.answer(204, b"")

@@ -32,7 +32,13 @@ async def test_an_api_key_has_no_meaning_here(rig: Rig) -> None:
 
 async def test_unknown_paths_are_404(rig: Rig) -> None:
     """Model paths among them: this is not the public listener."""
-    for path in ("/", "/v1/models"):
+    for path in ("/v1/chat/completions", "/v1/models", "/consoles"):
         answer = await rig.http.get(rig.facade.internal_url + path)
         assert answer.status == 404
         assert (await answer.json())["error"]["code"] == "not_found"
+
+
+async def test_the_start_leads_to_the_console(rig: Rig) -> None:
+    """For people who type the address; machines have paths of their own."""
+    answer = await rig.http.get(rig.facade.internal_url + "/", allow_redirects=False)
+    assert (answer.status, answer.headers["location"]) == (303, "/console")
