@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from tokendance.errors import GatewayError
@@ -12,8 +12,6 @@ from tokendance_server.domain.identity.development import LIFETIME_S, Developmen
 from tokendance_server.domain.identity.roles import KINDS, Grant
 from tokendance_server.domain.identity.tokens import refused
 from tokendance_server.domain.sessions.session import Login, SignedIn, Tokens
-
-_CLAIMS = ("sub", "role", "organization", "member")
 
 
 class DevelopmentSignIn:
@@ -38,10 +36,14 @@ class DevelopmentSignIn:
     def follow(self, link: str) -> tuple[SignedIn, str, datetime]:
         """Return what a sign-in link is good for, its id, and when it ends. Raises invalid_id_token."""
         now = self._clock.now()
-        claims = self._key.follow(link, now)
-        kept = {name: str(claims[name]) for name in _CLAIMS if name in claims}
-        tokens = self._sign(kept, now)
-        return SignedIn(tokens, now), str(claims["jti"]), datetime.fromtimestamp(claims["exp"], UTC)
+        said = self._key.follow(link, now)
+        claims = {
+            "role": said.role,
+            "organization": said.organization,
+            "member": said.member,
+            "subject": said.subject,
+        }
+        return SignedIn(self._sign(claims, now), now), said.id, said.expire_time
 
     async def renew(self, tokens: Tokens, sign_in_time: datetime) -> Tokens | None:
         """Return a new token for the bearer of the link."""
@@ -58,10 +60,10 @@ class DevelopmentSignIn:
         now = self._clock.now()
         try:
             token = self._key.sign(
-                Grant(role, claims.get("organization", "")),
+                Grant(role, claims["organization"]),
                 now,
-                member=claims.get("member", ""),
-                subject=claims["sub"],
+                member=claims["member"],
+                subject=claims["subject"],
                 sign_in_time=sign_in_time,
             )
         except (ValueError, KeyError) as exc:

@@ -23,7 +23,7 @@ def addresses(
     lines = ["TokenDance Gateway is ready."]
     for label, value in (
         ("REST", _api(http_url)),
-        ("internal", f"{internal_url}  (metrics and health)" if internal_url else ""),
+        ("internal", f"{internal_url}  (console, metrics and health)" if internal_url else ""),
         ("gRPC", grpc_address),
         ("outside", f"{public_address}  (gRPC, for callers outside)" if public_address else ""),
         ("facades", f"{facade_address}  (with their certificate only)" if facade_address else ""),
@@ -39,6 +39,11 @@ def first_key(organization: str, secret: str, key_file: Path | None) -> str:
     if key_file is not None:
         return f"The first API key of {organization} is in {key_file}."
     return f"The first API key of {organization}, shown this once:\n\n  export TOKENDANCE_API_KEY={secret}"
+
+
+def console_line(link: str) -> str:
+    """Return the lines that lead into the console."""
+    return f"Sign in to the console, once and within five minutes (again with `tokendance console`):\n\n  {link}"
 
 
 def curl_line(http_url: str, model: str, secret: str | None, key_file: Path | None) -> str:

@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokendance_cli.announcement import addresses, curl_line, first_key, open_addresses, unbelieved
+from tokendance_cli.announcement import addresses, console_line, curl_line, first_key, open_addresses, unbelieved
 from tokendance_cli.certificates import check_certificates
+from tokendance_cli.development_key import read_development_key, sign_in_link
 from tokendance_cli.failures import CommandError
-from tokendance_cli.node import Node, Role
+from tokendance_cli.node import Node, Role, is_loopback_only
 from tokendance_cli.secret_file import check_writable, write_secret
 from tokendance_cli.settings import GatewaySettings
 from tokendance_server.telemetry import configure_logging
@@ -150,4 +151,20 @@ def _announce(node: Node, settings: GatewaySettings, role: Role, key_file: Path 
         secret = node.first_key.secret if node.first_key is not None else None
         written = key_file if key_file is not None and key_file.exists() else None
         print(f"\nTry it:\n\n  {curl_line(node.http_url, model, secret, written)}")
+    link = _console_link(node, settings, role)
+    if link:
+        print(f"\n{console_line(link)}")
     sys.stdout.flush()
+
+
+def _console_link(node: Node, settings: GatewaySettings, role: Role) -> str:
+    """Return a sign-in link for a node whose people have no identity provider, or an empty text."""
+    server = settings.server
+    if server.identity.issuer or server.database_url is not None or not is_loopback_only(settings, role):
+        return ""
+    if not settings.facade.console.enabled or not node.internal_url.startswith("http"):
+        return ""
+    from tokendance_server.domain.identity.roles import Grant
+
+    key = read_development_key(server.data_dir)
+    return sign_in_link(node.internal_url, key, Grant("platform_admin"))
