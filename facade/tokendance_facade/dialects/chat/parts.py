@@ -36,6 +36,9 @@ def add_content(parts: PartList, content: Any, path: str, *, media: bool, refusa
             _text(part, item, where)
         elif kind == "refusal" and refusal:
             part.refusal.text = checks.text(item.get("refusal"), f"{where}.refusal")
+            extra = unknown_fields(item, _REFUSAL, where)
+            if extra is not None:
+                part.extra_json = dump_extra(extra, where)
         elif not media:
             checks.one_of(kind, f"{where}.type", _TEXT_TYPES | {"refusal"} if refusal else _TEXT_TYPES)
         else:
@@ -160,6 +163,7 @@ def _keep_unknown(
 
 _MARKS = frozenset({"type", "prompt_cache_breakpoint"})
 _TEXT = _MARKS | {"text"}
+_REFUSAL = frozenset({"type", "refusal"})
 _IMAGE = (_MARKS | {"image_url"}, frozenset({"url", "detail"}))
 _AUDIO = (_MARKS | {"input_audio"}, frozenset({"data", "format"}))
 _FILE = (_MARKS | {"file"}, frozenset({"file_data", "file_id", "filename"}))

@@ -19,6 +19,7 @@ from tokendance_facade.dialects.documents import (
     dump_text,
     keep_unknown,
     read_object,
+    unknown_fields,
 )
 from tokendance_facade.dialects.sampling import SHARED_FIELDS, SetField, decode_stream
 
@@ -30,6 +31,8 @@ _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _MODALITIES = {"text": pb.MODALITY_TEXT, "audio": pb.MODALITY_AUDIO, "image": pb.MODALITY_IMAGE}
 _VERBOSITIES = {"low": pb.VERBOSITY_LOW, "medium": pb.VERBOSITY_MEDIUM, "high": pb.VERBOSITY_HIGH}
 _SEARCH_SIZES = frozenset({"low", "medium", "high"})
+_INSIDE = {"response_format": frozenset({"type", "json_schema"}), "audio": frozenset({"voice", "format"})}
+_SCHEMA = frozenset({"name", "description", "schema", "strict"})
 _RETENTIONS = frozenset({"in_memory", "in-memory", "24h"})
 
 
@@ -61,6 +64,9 @@ def decode_document(document: Document, size: int) -> ChatCall:
         if field is not None:
             if value is not None:
                 field(request, value)
+                rest = _rest_of(name, value)
+                if rest:
+                    extra[name] = rest
         elif name in _CHECKED:
             if value is not None:
                 _CHECKED[name](value, name)
@@ -80,6 +86,19 @@ def decode_document(document: Document, size: int) -> ChatCall:
     if extra:
         request.extra_json = dump_request_extra(extra)
     return ChatCall(request, stream, function_call)
+
+
+def _rest_of(name: str, value: Any) -> Document | None:
+    """Return the unknown fields inside a typed field that is an object, those of the object inside it included."""
+    known = _INSIDE.get(name)
+    if known is None:
+        return None
+    rest = unknown_fields(value, known, name) or {}
+    if name == "response_format" and value.get("json_schema") is not None:
+        schema = unknown_fields(value["json_schema"], _SCHEMA, "response_format.json_schema")
+        if schema:
+            rest["json_schema"] = schema
+    return rest
 
 
 def _decode_cap(document: Document, request: pb.CompletionRequest) -> None:

@@ -79,13 +79,12 @@ def decode_document(document: Document, size: int) -> ResponsesCall:
     request = pb.CompletionRequest(dialect=pb.DIALECT_OPENAI_RESPONSES)
     extra: Document = {}
     for name, value in document.items():
-        if value is None:
-            continue
         field = _FIELDS.get(name)
         if field is not None:
-            field(request, value)
+            if value is not None:
+                field(request, value)
         elif name in _PARTLY:
-            rest = _PARTLY[name](request, value)
+            rest = _PARTLY[name](request, value) if value is not None else None
             if rest:
                 extra[name] = rest
         elif name not in _TOGETHER:

@@ -116,6 +116,8 @@ def _write_rest(
     for name, value in extra.items():
         if name not in _TYPED:
             body.setdefault(name, value)
+        elif isinstance(value, dict) and isinstance(body.get(name), dict):
+            json_text.add_missing(body[name], value)
     # Upstreams take labels only for an answer that they store; ours are kept with the usage record in any case.
     if request.metadata and body.get("store") is True and can.CORE_FIELDS not in capabilities:
         body["metadata"] = dict(sorted(request.metadata.items()))
@@ -248,6 +250,8 @@ def _spoken(message: pb.Message, path: str, own: bool, capabilities: frozenset[s
             content.append(part)
         elif kind == "tool_call":
             calls.append(_call(part, path, own))
+        elif kind == "refusal" and own and part.extra_json:
+            content.append(part)
         elif kind == "refusal":
             written["refusal"] = written.get("refusal", "") + part.refusal.text
         elif kind == "reasoning":
@@ -306,6 +310,8 @@ def _part(part: pb.Part, path: str, own: bool) -> Json:
         return json_text.caller_object(part.native.json, path)
     if kind == "text":
         written: Json = {"type": "text", "text": part.text.text}
+    elif kind == "refusal":
+        written = {"type": "refusal", "refusal": part.refusal.text}
     elif kind == "image":
         written = {"type": "image_url", "image_url": _image(part.image)}
     elif kind == "audio":
