@@ -272,9 +272,10 @@ async def open_server(
         )
         undo.push_async_callback(identity.close)
         bounds = config.draining
-        drainer = Drainer(count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds)
+        drainer = Drainer(
+            DrainedAnswers(registry), count=bounds.count, answer_bytes=bounds.answer_bytes, seconds=bounds.seconds
+        )
         undo.push_async_callback(drainer.close)
-        leaving = drainer.tell(DrainedAnswers(registry))
         usage = open_usage(
             config.usage,
             directory.path,
@@ -310,7 +311,7 @@ async def open_server(
             clock,
             meter,
             routing.router,
-            leaving if config.draining.after_leaving else None,
+            drainer if config.draining.after_leaving else None,
             caps=routing.caps,
         )
         replays = build_replays(config, storage.database, governance.watcher, completions, meter=meter, clock=clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -115,7 +115,7 @@ class UsageFigures:
 
 
 class DrainedAnswers:
-    """Counts the answers that were read on after their callers had left. Satisfies the drainer's Listener."""
+    """Counts the answers that were read on after their callers had left. Satisfies the drainer's Figures."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         ended = Counter(
@@ -126,9 +126,6 @@ class DrainedAnswers:
         )
         self._complete = ended.labels("complete")
         self._cut = ended.labels("cut")
-
-    def events(self, events: Sequence[object]) -> None:
-        """Take what arrived; who keeps accounts of it comes with them."""
 
     def ended(self, *, complete: bool) -> None:
         """Count one answer."""

@@ -26,6 +26,14 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield node
 
 
+@pytest.fixture(scope="module")
+def draining(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose upstream bills on regardless, so that the rest of an answer is read."""
+    settings = {"SERVER__DRAINING__AFTER_LEAVING": "true"}
+    with running("one", tmp_path_factory.mktemp("draining"), upstream.base_url, [MODEL], settings=settings) as node:
+        yield node
+
+
 async def leave_after(node: Node, session: aiohttp.ClientSession, chunks: int | None) -> str:
     """Read so many chunks with content of a stream and leave, or read all; return the request's id.
 
@@ -80,6 +88,13 @@ async def test_a_caller_that_leaves_pays_for_what_was_delivered(house: Node) -> 
     assert billed[-1] > billed[0]
     # A word has about one token and a half by the first estimate of four bytes to a token.
     assert all(count <= 2 * TOKENS for count in billed)
+
+
+async def test_where_the_provider_bills_on_its_counts_are_charged(draining: Node) -> None:
+    """E7: the rest is read, by a task that the node owns, and everybody pays what the provider counted."""
+    _, secret = create_key(draining.data_dir, "Leaves")
+    for one in await records(draining, secret):
+        assert (one["estimated"], one["usage"]["output_tokens"]) == (False, TOKENS)
 
 
 async def test_ids_that_callers_choose_never_meet_those_that_bills_are_kept_by(house: Node, upstream: Upstream) -> None:

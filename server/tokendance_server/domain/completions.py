@@ -12,13 +12,13 @@ from tokendance_server.domain.attempts import Attempts
 from tokendance_server.domain.catalogue.in_force import Serving
 from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model
 from tokendance_server.domain.clock import Clock
+from tokendance_server.domain.leaving import Leaving, ReadsOn
 from tokendance_server.domain.metering import Meter, Metered, MeteredCaller, Preview
 from tokendance_server.domain.quota.refusals import metric_name, window_name
 from tokendance_server.domain.routing.caps import CapCounters
 from tokendance_server.domain.routing.explain import explain
 from tokendance_server.domain.routing.router import Router
 from tokendance_server.domain.routing.way import Way
-from tokendance_server.domain.upstream import AfterLeaving
 from tokendance_server.domain.usage.estimates import measure
 
 Events = Sequence[completion_pb2.CompletionEvent]
@@ -42,7 +42,7 @@ class Caller(MeteredCaller, Protocol):
 class Completions:
     """Answers model calls over the upstreams of the catalogue in force, which `serving` returns, as `router` chooses.
 
-    `after_leaving` reads a stream on whose caller has left; without it, the upstream is cancelled then. `caps` count
+    `reads_on` reads a stream on whose caller has left; without it, the upstream is cancelled then. `caps` count
     what runs on routes that have any.
     """
 
@@ -52,7 +52,7 @@ class Completions:
         clock: Clock,
         meter: Meter,
         router: Router,
-        after_leaving: AfterLeaving | None = None,
+        reads_on: ReadsOn | None = None,
         *,
         caps: CapCounters | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Completions:
         self._clock = clock
         self._meter = meter
         self._router = router
-        self._after_leaving = after_leaving
+        self._reads_on = reads_on
         self._caps = caps
 
     async def create(self, request: completion_pb2.CompletionRequest, caller: Caller) -> completion_pb2.Completion:
@@ -98,6 +98,7 @@ class Completions:
         metered = self._begin(request, caller, streamed=True)
         attempts: Attempts | None = None
         answer: AsyncIterator[Events] | None = None
+        leaving = None if self._reads_on is None else Leaving(self._reads_on, metered)
         try:
             model = self._find(self._serving(), request.model, COMPLETIONS, caller)
             way = self._router.way(model, caller.identity, request, streamed=True)
@@ -106,7 +107,7 @@ class Completions:
                 lambda chosen: metered.admit(chosen, request, streamed=True),
                 lambda upstream, call: _open(upstream.stream(request, call)),
                 streamed=True,
-                after_leaving=self._after_leaving,
+                after_leaving=leaving,
             )
             answer = reading
             metered.seen.request_id = metered.seen.request_id or events[0].started.id
@@ -129,13 +130,18 @@ class Completions:
                 except GatewayError as error:
                     await attempts.failed(error)
             # A limit has no room for more: the answer ends with the reason `length`, as at a cap of the caller.
+            if leaving is not None:
+                leaving.over = True
             await _close(reading)
             yield await _cut_short(metered)
         except BaseException as exc:
             if answer is not None:
                 # First of all: an upstream whose caller left makes no more of what nobody reads.
                 await _close(answer)
-            await metered.fail(exc)
+            if leaving is not None and leaving.taken:
+                leaving.error = exc
+            else:
+                await metered.fail(exc)
             raise
         finally:
             if answer is not None:

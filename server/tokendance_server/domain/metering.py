@@ -38,6 +38,7 @@ UNSTATED_ANSWER_TOKENS = 8192
 """What an answer in one message is capped at where limits count it, and neither caller nor model says how long."""
 
 _LONGEST_ID = 128
+_LEFT = "The caller left before the answer was complete."
 
 
 class MeteredCaller(Protocol):
@@ -350,6 +351,21 @@ class Metered:
             limits=self._consulted(),
         )
 
+    async def leave(self, usage: pb.Usage) -> None:
+        """Charge what the provider counted of an answer whose caller left; harmless once the record is finished."""
+        if self._record.finished is not None:
+            return
+        await self._charge(usage_pb2.REQUEST_OUTCOME_CANCELLED, usage)
+        await self._record.finish(
+            usage_pb2.REQUEST_OUTCOME_CANCELLED,
+            reason=errors_pb2.ERROR_REASON_CANCELLED,
+            message=_LEFT,
+            delivery=usage_pb2.DELIVERY_OUTCOME_CALLER_LEFT,
+            first_byte_us=self._first_byte_us(self._began),
+            added_us=self._added_us(),
+            limits=self._consulted(),
+        )
+
     async def replay(self, of: str) -> None:
         """Finish the record of a call that got the kept answer of another request: nothing is held or charged."""
         await self._record.finish(
@@ -363,7 +379,7 @@ class Metered:
         """Charge what a call that ended otherwise used, free the rest, and finish the record; harmless once it is."""
         if self._record.finished is not None:
             return
-        reason, message = errors_pb2.ERROR_REASON_CANCELLED, "The caller left before the answer was complete."
+        reason, message = errors_pb2.ERROR_REASON_CANCELLED, _LEFT
         outcome = usage_pb2.REQUEST_OUTCOME_CANCELLED
         if isinstance(error, GatewayError):
             reason, message = error.reason, error.message

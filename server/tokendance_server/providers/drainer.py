@@ -1,35 +1,31 @@
 """Reads on where callers have left: open answers of upstreams, within bounds of count, bytes and time.
 
-Whoever composes the server owns it and closes it. A call asks for it by `UpstreamCall.after_leaving`; without that,
-an upstream is cancelled when its caller leaves.
+Whoever composes the server owns it and closes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import completion_pb2
+from tokendance_server.domain.leaving import Rest
 from tokendance_server.domain.upstream import OpenAnswer
 from tokendance_server.telemetry import logger
 
 
-class Listener(Protocol):
-    """Who wants to know what came after the caller had left."""
-
-    def events(self, events: Sequence[completion_pb2.CompletionEvent]) -> None:
-        """Take what arrived together."""
+class Figures(Protocol):
+    """Counts how answers ended whose callers had left."""
 
     def ended(self, *, complete: bool) -> None:
-        """Learn, exactly once and last, whether the answer came to its own end."""
+        """Count one."""
 
 
 class Drainer:
-    """Holds at most `count` open answers at once, and reads at most `answer_bytes` and `seconds` more of each."""
+    """Satisfies domain.leaving.ReadsOn: `count` answers at once, `answer_bytes` and `seconds` more of each at most."""
 
-    def __init__(self, *, count: int, answer_bytes: int, seconds: float) -> None:
+    def __init__(self, figures: Figures, *, count: int, answer_bytes: int, seconds: float) -> None:
+        self._figures = figures
         self._count = count
         self._answer_bytes = answer_bytes
         self._seconds = seconds
@@ -41,16 +37,12 @@ class Drainer:
         """How many answers are being read on now."""
         return len(self._tasks)
 
-    def tell(self, listener: Listener) -> Leaving:
-        """Return what one call passes on: its answer is read on, and the rest of it told to `listener`."""
-        return Leaving(self, listener)
-
-    def take(self, answer: OpenAnswer, listener: Listener) -> bool:
+    def take(self, answer: OpenAnswer, rest: Rest) -> bool:
         """Read an answer on and close it, or return False, with the answer left to its owner."""
         if self._closed or len(self._tasks) >= self._count:
-            listener.ended(complete=False)
+            self._figures.ended(complete=False)
             return False
-        task = asyncio.get_running_loop().create_task(self._read(answer, listener))
+        task = asyncio.get_running_loop().create_task(self._read(answer, rest))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -66,13 +58,13 @@ class Drainer:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _read(self, answer: OpenAnswer, listener: Listener) -> None:
+    async def _read(self, answer: OpenAnswer, rest: Rest) -> None:
         complete = False
         limit = answer.received + self._answer_bytes
         try:
             async with asyncio.timeout(self._seconds):
                 while (events := await answer.read_events()) is not None:
-                    listener.events(events)
+                    rest.events(events)
                     if answer.received > limit:
                         return
             complete = True
@@ -82,16 +74,5 @@ class Drainer:
             logger().exception("drain_failed")
         finally:
             answer.close()
-            listener.ended(complete=complete)
-
-
-class Leaving:
-    """One call's wish to have its answer read on. Satisfies domain.upstream.AfterLeaving."""
-
-    def __init__(self, drainer: Drainer, listener: Listener) -> None:
-        self._drainer = drainer
-        self._listener = listener
-
-    def take(self, answer: OpenAnswer) -> bool:
-        """Take over the open answer; returns whether it was taken."""
-        return self._drainer.take(answer, self._listener)
+            self._figures.ended(complete=complete)
+            await rest.ended(complete=complete)

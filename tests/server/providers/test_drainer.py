@@ -14,7 +14,7 @@ from dev.simulator import Simulator
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.domain.upstream import UpstreamCall
+from tokendance_server.domain.upstream import OpenAnswer, UpstreamCall
 from tokendance_server.providers.drainer import Drainer
 from tokendance_server.providers.openai import OpenAICodec
 from tokendance_server.providers.relay import HttpUpstream
@@ -40,8 +40,29 @@ class Ears:
             if event.HasField("finished"):
                 self.usage = event.finished.usage
 
+    async def ended(self, *, complete: bool) -> None:
+        self.complete.append(complete)
+
+
+class Figures:
+    """Counts how answers ended."""
+
+    def __init__(self) -> None:
+        self.complete: list[bool] = []
+
     def ended(self, *, complete: bool) -> None:
         self.complete.append(complete)
+
+
+@dataclass
+class To:
+    """Hands an answer to a drainer. Satisfies AfterLeaving."""
+
+    drainer: Drainer
+    ears: Ears
+
+    def take(self, answer: OpenAnswer) -> bool:
+        return self.drainer.take(answer, self.ears)
 
 
 @dataclass
@@ -52,7 +73,7 @@ class Rig:
     async def leave(self, model: str, drainer: Drainer | None, ears: Ears) -> str:
         """Read the beginning of a stream and leave; returns what was read of it."""
         deadline = asyncio.get_running_loop().time() + 30
-        after = None if drainer is None else drainer.tell(ears)
+        after = None if drainer is None else To(drainer, ears)
         call = UpstreamCall(model=model, deadline=deadline, request_id="req_1", after_leaving=after)
         text = ""
         stream: Any = self.upstream.stream(ASKED, call)
@@ -77,7 +98,7 @@ async def rig(upstream_client: Client) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def drainer() -> AsyncIterator[Drainer]:
     """A drainer with room for two, which is empty once closed."""
-    made = Drainer(count=2, answer_bytes=1024 * 1024, seconds=10)
+    made = Drainer(Figures(), count=2, answer_bytes=1024 * 1024, seconds=10)
     yield made
     await made.close()
     assert made.draining == 0
@@ -122,7 +143,7 @@ async def test_a_caller_that_has_everything_does_not_leave(rig: Rig, drainer: Dr
     """One that closes the stream behind its end has been served."""
     ears = Ears()
     deadline = asyncio.get_running_loop().time() + 30
-    call = UpstreamCall(model="sim", deadline=deadline, request_id="req_1", after_leaving=drainer.tell(ears))
+    call = UpstreamCall(model="sim", deadline=deadline, request_id="req_1", after_leaving=To(drainer, ears))
     stream: Any = rig.upstream.stream(ASKED, call)
     async with aclosing(stream) as batches:
         async for events in batches:
@@ -132,20 +153,25 @@ async def test_a_caller_that_has_everything_does_not_leave(rig: Rig, drainer: Dr
     assert ears.complete == []
 
 
-async def test_no_more_than_so_many_are_read_on(rig: Rig, drainer: Drainer) -> None:
-    """One more is cancelled, and its listener told so."""
+async def test_no_more_than_so_many_are_read_on(rig: Rig) -> None:
+    """One more is cancelled, counted, and left to who charges it."""
+    figures = Figures()
+    drainer = Drainer(figures, count=2, answer_bytes=1024 * 1024, seconds=10)
     heard = [Ears(), Ears(), Ears()]
     for ears in heard:
         await rig.leave(ENDLESS, drainer, ears)
     assert drainer.draining == 2
-    assert [ears.complete for ears in heard] == [[], [], [False]]
+    assert figures.complete == [False]
+    assert [ears.complete for ears in heard] == [[], [], []]
     await peer_left(rig)
+    await drainer.close()
+    assert [ears.complete for ears in heard] == [[False], [False], []]
 
 
 @pytest.mark.parametrize("bounds", [{"answer_bytes": 2000}, {"seconds": 0.2}])
 async def test_an_answer_without_end_is_given_up(rig: Rig, bounds: dict[str, Any]) -> None:
     """After so many bytes or seconds."""
-    drainer = Drainer(**({"count": 2, "answer_bytes": 1024 * 1024, "seconds": 10} | bounds))
+    drainer = Drainer(Figures(), **({"count": 2, "answer_bytes": 1024 * 1024, "seconds": 10} | bounds))
     ears = Ears()
     await rig.leave(ENDLESS, drainer, ears)
     assert not await ended(ears)
@@ -177,7 +203,7 @@ async def test_a_listener_that_fails_ends_its_own_answer(rig: Rig, drainer: Drai
 
 async def test_closing_gives_everything_up(rig: Rig) -> None:
     """Also what was handed over a moment ago; and nothing is taken any more."""
-    drainer = Drainer(count=2, answer_bytes=1024 * 1024, seconds=10)
+    drainer = Drainer(Figures(), count=2, answer_bytes=1024 * 1024, seconds=10)
     heard = [Ears(), Ears()]
     await rig.leave(ENDLESS, drainer, heard[0])
     await asyncio.sleep(0.05)
@@ -189,5 +215,5 @@ async def test_closing_gives_everything_up(rig: Rig) -> None:
         await peer_left(rig, at)
     late = Ears()
     await rig.leave(ENDLESS, drainer, late)
-    assert late.complete == [False]
+    assert late.complete == []
     await peer_left(rig)
