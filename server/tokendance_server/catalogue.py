@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from tokendance_server.config import ModelSettings, ProviderSettings, RouteSettings
@@ -14,6 +15,7 @@ from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError
 from tokendance_server.domain.catalogue.layers import DEMO, DEMO_PROVIDER, Layer, model_of
 from tokendance_server.domain.catalogue.models import Caps, Fallback, ModelIndex, ProviderConfig, Route
+from tokendance_server.domain.catalogue.parameters import canonical
 from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.changes import ChangeKind, Watcher
 from tokendance_server.domain.clock import Clock
@@ -29,7 +31,9 @@ from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.telemetry import logger
 
 # The fields that may be why an upstream cannot be built, each tried with those before it.
-_DOUBTFUL = ("base_url", "capabilities", "extra_headers", "credential")
+_DOUBTFUL = (
+    "base_url", "capabilities", "extra_headers", "credential", "proxy_url", "ca_bundle_pem", "client_certificate_pem",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class NodeUpstreams:
         partial = ProviderConfig(provider.id, provider.kind)
         for field in _DOUBTFUL:
             partial = dataclasses.replace(partial, **{field: getattr(provider, field)})
+            if field == "client_certificate_pem":
+                partial = dataclasses.replace(partial, client_key=provider.client_key)
             try:
                 self._build(partial)
             except ValueError:
@@ -110,16 +116,21 @@ def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPo
     """Return a provider with its secret resolved. Raises SpecError, also for an address that may not be reached."""
     if spec.kind not in KINDS:
         raise SpecError("kind", f"there is no kind {spec.kind!r}; known are {', '.join(KINDS)}")
-    try:
-        if spec.base_url:
-            egress.check_url(spec.base_url)
-    except EgressRefusedError as exc:
-        raise SpecError("base_url", str(exc)) from exc
+    for field in ("base_url", "proxy_url"):
+        try:
+            if url := getattr(spec, field):
+                egress.check_url(url)
+        except EgressRefusedError as exc:
+            raise SpecError(field, str(exc)) from exc
     try:
         credential = resolve(spec.credential_reference, secrets_dir)
         more_credentials = tuple(resolve(one, secrets_dir) for one in spec.more_credential_references)
     except ValueError as exc:
         raise SpecError("credential", str(exc)) from exc
+    try:
+        client_key = resolve(spec.client_key_reference, secrets_dir, lines=True)
+    except ValueError as exc:
+        raise SpecError("client_key_reference", str(exc)) from exc
     return ProviderConfig(
         id=name,
         kind=spec.kind,
@@ -134,6 +145,10 @@ def configure(name: str, spec: ProviderSpec, secrets_dir: Path, egress: EgressPo
         total_timeout_s=spec.total_timeout_s,
         more_credentials=more_credentials,
         caps=spec.caps,
+        proxy_url=spec.proxy_url,
+        ca_bundle_pem=spec.ca_bundle_pem,
+        client_certificate_pem=spec.client_certificate_pem,
+        client_key=client_key,
     )
 
 
@@ -240,6 +255,10 @@ def _provider_spec(one: ProviderSettings) -> ProviderSpec:
         total_timeout_s=one.total_timeout_s,
         more_credential_references=one.more_credentials,
         caps=_caps(one),
+        proxy_url=one.proxy_url.rstrip("/"),
+        ca_bundle_pem=one.ca_bundle_pem,
+        client_certificate_pem=one.client_certificate_pem,
+        client_key_reference=one.client_key,
     )
 
 
@@ -247,9 +266,20 @@ def _caps(one: ProviderSettings | RouteSettings) -> Caps:
     return Caps(one.max_concurrent_requests, one.max_requests_per_minute, one.max_tokens_per_minute)
 
 
+def _route(one: RouteSettings) -> Route:
+    return Route(
+        one.provider, one.upstream_model, one.weight, one.priority, one.tags, _caps(one),
+        canonical(json.dumps(one.default_parameters)), canonical(json.dumps(one.forced_parameters)),
+    )  # fmt: skip
+
+
+def _midnight(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
 def _model_spec(one: ModelSettings) -> ModelSpec:
     return ModelSpec(
-        routes=tuple(Route(r.provider, r.upstream_model, r.weight, r.priority, r.tags, _caps(r)) for r in one.routes),
+        routes=tuple(map(_route, one.routes)),
         aliases=one.aliases,
         display_name=one.display_name,
         description=one.description,
@@ -259,7 +289,12 @@ def _model_spec(one: ModelSettings) -> ModelSpec:
         supported_parameters=one.supported_parameters,
         availability_note=one.availability_note,
         owned_by=one.owned_by,
-        public=True,
+        public=one.visibility == "public",
+        organizations=one.organizations,
+        input_modalities=tuple(dict.fromkeys(one.input_modalities)),
+        output_modalities=tuple(dict.fromkeys(one.output_modalities)),
+        deprecate_time=None if one.deprecation_date is None else _midnight(one.deprecation_date),
+        successor=one.successor,
         fallbacks=tuple(Fallback(f.model, f.causes) for f in one.fallbacks),
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,6 +22,7 @@ from pydantic import (
 
 from tokendance.tls_files import TlsFiles
 from tokendance_server.domain.catalogue.models import FallbackCause
+from tokendance_server.domain.catalogue.parameters import problem_of
 from tokendance_server.domain.egress import EgressPolicy
 from tokendance_server.domain.keys.networks import parse_network
 from tokendance_server.domain.names import tenant_of
@@ -34,6 +38,20 @@ MiB = 1024 * 1024
 _DATABASE_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|/[^@:]+)(?::[0-9]{1,5})?")
 # No at sign: one would come of a password with a slash in it, and the name is shown.
 _DATABASE_NAME = re.compile(r"/[^/@]+")
+
+
+def _check_parameters(value: dict[str, Any], forced: bool) -> dict[str, Any]:
+    problem = problem_of(json.dumps(value) if value else "", forced=forced)
+    if problem:
+        raise ValueError(problem)
+    return value
+
+
+DefaultParameters = Annotated[dict[str, Any], AfterValidator(lambda value: _check_parameters(value, False))]
+ForcedParameters = Annotated[dict[str, Any], AfterValidator(lambda value: _check_parameters(value, True))]
+ModalityName = Literal["text", "audio", "image"]
+VisibilityName = Literal["public", "internal", "organizations"]
+OrganizationName = Annotated[str, StringConstraints(pattern=r"^organizations/[A-Za-z0-9_-]{1,64}$")]
 
 
 class Settings(BaseModel):
@@ -359,6 +377,10 @@ class ProviderSettings(CapSettings):
     first_byte_timeout_s: Seconds = 600
     idle_timeout_s: Seconds = 120
     total_timeout_s: Seconds = 3600
+    proxy_url: str = Field(default="", max_length=2048)
+    ca_bundle_pem: str = Field(default="", max_length=262_144)
+    client_certificate_pem: str = Field(default="", max_length=65_536)
+    client_key: str = Field(default="", max_length=512)
 
     @model_validator(mode="after")
     def _check(self) -> ProviderSettings:
@@ -367,24 +389,31 @@ class ProviderSettings(CapSettings):
         mistakes = []
         if not self.base_url.startswith(("http://", "https://")):
             mistakes.append("base_url must start with http:// or https://")
-        references = [one for one in (self.credential, *self.more_credentials) if one]
+        references = [one for one in (self.credential, *self.more_credentials, self.client_key) if one]
         if not all(one.startswith(("env:TOKENDANCE_PROVIDER_", "file:")) for one in references):
             mistakes.append("credential must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
         if self.more_credentials and not self.credential:
             mistakes.append("more_credentials go with a first credential")
+        if bool(self.client_key) != bool(self.client_certificate_pem):
+            mistakes.append("client_certificate_pem goes with client_key, and neither without the other")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
 
 
 class RouteSettings(CapSettings):
-    """One route of a model; organizations and keys exclude routes by `tags`."""
+    """One route of a model; organizations and keys exclude routes by `tags`.
+
+    The parameters are in the upstream's own names: the default ones stand where a caller gives none.
+    """
 
     provider: Name
     upstream_model: ModelName
     weight: int = Field(default=1, ge=1, le=1000)
     priority: int = Field(default=0, ge=0, le=1000)
     tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+    default_parameters: DefaultParameters = {}
+    forced_parameters: ForcedParameters = {}
 
 
 class FallbackSettings(Settings):
@@ -395,7 +424,7 @@ class FallbackSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One [[models]] table: a public model and its routes."""
+    """One [[models]] table: a model and its routes, for everybody or for the named organizations."""
 
     name: ModelName
     aliases: tuple[ModelName, ...] = ()
@@ -411,6 +440,23 @@ class ModelSettings(Settings):
     availability_note: str = ""
     owned_by: str = "tokendance"
     fallbacks: tuple[FallbackSettings, ...] = Field(default=(), max_length=10)
+    visibility: VisibilityName = "public"
+    organizations: tuple[OrganizationName, ...] = Field(default=(), max_length=1000)
+    input_modalities: tuple[ModalityName, ...] = ("text",)
+    output_modalities: tuple[ModalityName, ...] = ("text",)
+    deprecation_date: date | None = None
+    successor: str = Field(default="", max_length=256)
+
+    @model_validator(mode="after")
+    def _check_visibility(self) -> ModelSettings:
+        check_visibility(self.visibility, self.organizations)
+        return self
+
+
+def check_visibility(visibility: str, organizations: tuple[str, ...]) -> None:
+    """Raise ValueError where organizations are named for another visibility, or none for theirs."""
+    if (visibility == "organizations") != bool(organizations):
+        raise ValueError("organizations go with visibility = organizations, which needs one or more")
 
 
 def check_address(value: str) -> str:

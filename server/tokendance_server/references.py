@@ -12,10 +12,11 @@ _ENV_PREFIX = "TOKENDANCE_PROVIDER_"
 _MAKE = "`openssl rand -hex 32`"
 
 
-def resolve(reference: str, secrets_dir: Path) -> str:
+def resolve(reference: str, secrets_dir: Path, *, lines: bool = False) -> str:
     """Return the secret of `env:TOKENDANCE_PROVIDER_…` or `file:NAME` below the secrets directory; "" for no reference.
 
-    Raises ValueError with one sentence that names the reference, never the secret.
+    With `lines` it may have several, as a key in PEM has. Raises ValueError with one sentence that names the reference,
+    never the secret.
     """
     if not reference:
         return ""
@@ -34,7 +35,8 @@ def resolve(reference: str, secrets_dir: Path) -> str:
             raise ValueError(f"{reference} cannot be read: {exc.strerror}") from exc
     else:
         raise ValueError(f"{reference!r} is not a reference: use env:{_ENV_PREFIX}… or file:…")
-    if not secret.isascii() or not secret.isprintable():
+    plain = "".join(secret.splitlines()) if lines else secret
+    if not plain.isascii() or not plain.isprintable():
         raise ValueError(f"{reference} holds characters that no credential has")
     return secret
 

@@ -97,9 +97,10 @@ class Attempts:
             break
         way.begin()
         metered.ask()
+        route = way.route
         return UpstreamCall(
-            way.route.upstream_model, caller.deadline, caller.request_id, after_leaving, metered.seen,
-            model.max_output_tokens,
+            route.upstream_model, caller.deadline, caller.request_id, after_leaving, metered.seen,
+            model.max_output_tokens, route.default_parameters, route.forced_parameters,
         )  # fmt: skip
 
     async def failed(self, error: BaseException) -> None:

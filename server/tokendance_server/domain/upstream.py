@@ -48,7 +48,8 @@ class UpstreamCall:
     `model` is the model's name at the upstream; `deadline` is in the event loop's monotonic seconds; `request_id` is
     for logs, never sent upstream. `after_leaving` is who reads a stream on when its caller leaves; without it, the
     upstream is cancelled then. Into `seen` the upstream writes what there is to see of it.
-    `output_cap` is the most tokens that the model answers with, None where nobody says.
+    `output_cap` is the most tokens that the model answers with, None where nobody says. The parameters are those of the
+    route: JSON objects in the upstream's own names, or empty.
     """
 
     model: str
@@ -57,6 +58,8 @@ class UpstreamCall:
     after_leaving: AfterLeaving | None = None
     seen: Seen = field(default_factory=Seen)
     output_cap: int | None = None
+    default_parameters: str = ""
+    forced_parameters: str = ""
 
 
 class Upstream(Protocol):

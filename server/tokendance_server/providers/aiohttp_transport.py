@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import yarl
@@ -26,6 +27,7 @@ from tokendance_server.providers.transport import (
     HEADER_BYTES,
     REQUEST_ID_HEADERS,
 )
+from tokendance_server.providers.ways import Contexts, Way, way_of
 from tokendance_server.telemetry import logger
 
 
@@ -40,6 +42,7 @@ class _Sending:
     body: bytes
     connect_s: float
     connecting: Connecting
+    way: Way | None = None
 
 
 class AiohttpTransport:
@@ -56,6 +59,7 @@ class AiohttpTransport:
         self._egress = egress
         self._resolver = resolver
         self._tls = tls
+        self._contexts = Contexts()
         self._answer_bytes = answer_bytes
         # By whether its connections are for one call only: the kept ones may all be dead when an upstream restarts.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -71,6 +75,7 @@ class AiohttpTransport:
         a new one.
         """
         sending = _Sending(provider.id, "POST", url, headers, body, provider.connect_timeout_s, Connecting())
+        sending.way = way_of(provider)
         return await self._ask(sending, provider, deadline)
 
     async def get(
@@ -78,6 +83,7 @@ class AiohttpTransport:
     ) -> AiohttpAnswer:
         """Send a GET, as `post` does."""
         sending = _Sending(provider.id, "GET", url, headers, b"", provider.connect_timeout_s, Connecting())
+        sending.way = way_of(provider)
         return await self._ask(sending, provider, deadline)
 
     async def close(self) -> None:
@@ -110,13 +116,14 @@ class AiohttpTransport:
                     data=sending.body or None,
                     headers=sending.headers,
                     allow_redirects=False,
+                    **self._way(sending.way),
                     timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
                 )
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, EgressRefusedError):
                 logger().warning("egress_refused", provider=sending.provider, why=str(exc.os_error))
             raise unavailable() from None
-        except aiohttp.ServerTimeoutError:
+        except (aiohttp.ServerTimeoutError, aiohttp.ClientHttpProxyError):
             raise unavailable() from None
         except aiohttp.ServerDisconnectedError as exc:
             if not isinstance(exc.message, str):
@@ -129,6 +136,14 @@ class AiohttpTransport:
             raise times.error(asyncio.get_running_loop().time()) from None
         except (aiohttp.ClientError, ValueError):
             raise broken() from None
+
+    def _way(self, way: Way | None) -> dict[str, Any]:
+        """The arguments of a request that say which way it takes."""
+        if way is None:
+            return {}
+        host, port = way.proxy or ("", 0)
+        proxy = {"proxy": yarl.URL.build(scheme="http", host=host, port=port)} if way.proxy else {}
+        return {**proxy, "ssl": self._contexts.of(way)} if way.has_own_tls else proxy
 
     def _open_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         resolver = self._resolver or aiohttp.ThreadedResolver()

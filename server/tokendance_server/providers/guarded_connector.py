@@ -2,10 +2,13 @@
 
 Every address is checked three times: as the resolver gives it, as a socket is opened for it (also where the host is an
 address itself, or a proxy), and as the peer that the socket really has. No name is looked up a second time in between.
+What lies beyond a proxy is checked as far as its name is known here.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import socket
 import ssl
 import time
@@ -16,7 +19,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
+from tokendance_server.providers.ways import BEYOND_S
 
 _DNS_CACHE_S = 30
 
@@ -72,12 +76,13 @@ class GuardedConnector(aiohttp.TCPConnector):
         tls: ssl.SSLContext | None = None,
         force_close: bool = False,
     ) -> None:
+        self._guarded = GuardedResolver(policy, resolver)
         super().__init__(
             limit=0,
             ssl=tls or True,
             force_close=force_close,
             ttl_dns_cache=_DNS_CACHE_S,
-            resolver=GuardedResolver(policy, resolver),
+            resolver=self._guarded,
             socket_factory=self._open_socket,
         )
         self._policy = policy
@@ -95,6 +100,8 @@ class GuardedConnector(aiohttp.TCPConnector):
         if connecting is not None:
             connecting.opened = True
         began = time.perf_counter_ns()
+        if req.proxy is not None:
+            await self._check_beyond(req)
         protocol = await super()._create_connection(req, traces, timeout)
         if connecting is not None:
             connecting.took_us = (time.perf_counter_ns() - began) // 1000
@@ -105,8 +112,30 @@ class GuardedConnector(aiohttp.TCPConnector):
             raise aiohttp.ClientConnectorError(req.connection_key, exc) from exc
         return protocol
 
+    async def _check_beyond(self, req: aiohttp.ClientRequest) -> None:
+        """Refuse what a proxy must not be asked for; a name that is unknown here passes."""
+        host = req.url.raw_host or ""
+        try:
+            if _is_address(host):
+                self._policy.check_address(host)
+                return
+            async with asyncio.timeout(BEYOND_S):
+                await self._guarded.resolve(host, req.url.port or 0)
+        except EgressRefusedError as exc:
+            raise aiohttp.ClientConnectorError(req.connection_key, exc) from exc
+        except (OSError, TimeoutError):
+            return
+
     def _check_peer(self, protocol: ResponseHandler) -> None:
         peer = protocol.transport and protocol.transport.get_extra_info("peername")
         if not peer:
             raise OSError("the connection ended at once")
         self._policy.check_address(peer[0])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from tokendance_server.providers.demo import DemoUpstream
 from tokendance_server.providers.relay import HttpUpstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 from tokendance_server.providers.transport import Transport
+from tokendance_server.providers.ways import check_way
 from tokendance_server.providers.wire_formats import KINDS, WIRE_FORMATS
 
 __all__ = ["KINDS", "build_upstream"]
@@ -23,6 +24,7 @@ def build_upstream(
     """
     if provider.kind == "demo":
         return DemoUpstream()
+    check_way(provider)
     make_codec = WIRE_FORMATS.get(provider.kind)
     if make_codec is None:
         raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are {', '.join(KINDS)}")

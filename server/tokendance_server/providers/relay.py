@@ -14,6 +14,7 @@ from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import CapsOutput, Codec, StreamDecoder, UpstreamRequest
+from tokendance_server.providers.parameters import join
 from tokendance_server.providers.transport import Answer, Transport
 
 STREAM = "text/event-stream"
@@ -119,7 +120,8 @@ class HttpUpstream:
         headers = {**self._headers, "accept": accept}
         if asked.headers:
             headers.update(_check_headers(asked.headers, "the request"))
-        answer = await self._transport.post(self._provider, url, headers, asked.body, call.deadline)
+        body = join(asked.body, call.default_parameters, call.forced_parameters)
+        answer = await self._transport.post(self._provider, url, headers, body, call.deadline)
         seen = call.seen
         seen.status, seen.request_id, seen.connect_us = answer.status, answer.request_id, answer.connect_us
         return await self._good(answer)

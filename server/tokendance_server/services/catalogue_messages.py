@@ -1,6 +1,6 @@
 """Providers and models as messages: from a request to what is kept, and from what is kept to what callers see.
 
-What the schema has and this version does not serve yet is refused by name, never kept without effect.
+What the gateway sets itself is refused by name, never kept without effect.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from tokendance_server.domain.catalogue.layers import model_of
 from tokendance_server.domain.catalogue.models import (
     COMPLETIONS,
     EMBEDDINGS,
+    MODALITIES,
+    TEXT,
     Caps,
     Fallback,
     FallbackCause,
     Model,
     Route,
 )
+from tokendance_server.domain.catalogue.parameters import canonical, problem_of
 
 _CAPABILITIES = {
     name.removeprefix("MODEL_CAPABILITY_").lower(): number for name, number in pb.ModelCapability.items() if number
@@ -52,12 +55,17 @@ _PROVIDER_FIELDS = {
     "first_byte_timeout": "first_byte_timeout_s",
     "idle_timeout": "idle_timeout_s",
     "more_credential_references": "more_credential_references",
+    "proxy_url": "proxy_url",
+    "ca_bundle_pem": "ca_bundle_pem",
+    "client_certificate_pem": "client_certificate_pem",
+    "client_key_reference": "client_key_reference",
     **{name: f"caps.{name}" for name in _CAPS},
 }
 _MODEL_FIELDS = {
     "routes": "routes",
     "fallbacks": "fallbacks",
     "visibility": "public",
+    "organizations": "organizations",
     "model.aliases": "aliases",
     "model.display_name": "display_name",
     "model.description": "description",
@@ -67,13 +75,15 @@ _MODEL_FIELDS = {
     "model.supported_parameters": "supported_parameters",
     "model.availability_note": "availability_note",
     "model.owned_by": "owned_by",
+    "model.input_modalities": "input_modalities",
+    "model.output_modalities": "output_modalities",
+    "model.deprecate_time": "deprecate_time",
+    "model.successor": "successor",
 }
 """The paths of an update mask, and the field of the spec that each names."""
 
-_LATER_OF_PROVIDER = ("proxy_url", "ca_bundle_pem")
-_LATER_OF_CONFIG = ("organizations",)
-_LATER_OF_MODEL = ("input_modalities", "output_modalities", "deprecate_time", "successor", "prices")
-_LATER_OF_ROUTE = ("default_parameters_json", "forced_parameters_json")
+_MODALITIES = {name: completion_pb2.Modality.Value(f"MODALITY_{name.upper()}") for name in MODALITIES}
+_MODALITY_NAMES = {number: name for name, number in _MODALITIES.items()}
 
 
 def provider_id(name: str) -> str:
@@ -103,6 +113,10 @@ def provider_message(entry: Entry[ProviderSpec]) -> pb.Provider:
         idle_timeout=_duration(spec.idle_timeout_s),
         more_credential_references=spec.more_credential_references,
         **_set_caps(spec.caps),
+        proxy_url=spec.proxy_url,
+        ca_bundle_pem=spec.ca_bundle_pem,
+        client_certificate_pem=spec.client_certificate_pem,
+        client_key_reference=spec.client_key_reference,
         etag=entry.etag,
         read_only=entry.read_only,
     )
@@ -122,6 +136,8 @@ def model_config_message(entry: Entry[ModelSpec]) -> pb.ModelConfig:
                 priority=route.priority,
                 tags=route.tags,
                 **_set_caps(route.caps),
+                default_parameters_json=route.default_parameters,
+                forced_parameters_json=route.forced_parameters,
             )
             for route in entry.spec.routes
         ],
@@ -129,7 +145,8 @@ def model_config_message(entry: Entry[ModelSpec]) -> pb.ModelConfig:
             pb.Fallback(model=one.model, causes=[_CAUSES[cause] for cause in one.causes])
             for one in entry.spec.fallbacks
         ],
-        visibility=pb.MODEL_VISIBILITY_PUBLIC if entry.spec.public else pb.MODEL_VISIBILITY_INTERNAL,
+        visibility=_visibility(entry.spec),
+        organizations=entry.spec.organizations,
         etag=entry.etag,
         read_only=entry.read_only,
     )
@@ -146,28 +163,36 @@ def model_message(model: Model) -> pb.Model:
         description=model.description,
         context_window=model.context_window,
         max_output_tokens=model.max_output_tokens,
-        input_modalities=[completion_pb2.MODALITY_TEXT],
-        output_modalities=[] if embeds_only else [completion_pb2.MODALITY_TEXT],
+        input_modalities=[_MODALITIES[name] for name in model.input_modalities],
+        output_modalities=[] if embeds_only else [_MODALITIES[name] for name in model.output_modalities],
         capabilities=[_CAPABILITIES[capability] for capability in model.capabilities],
         supported_parameters=model.supported_parameters,
         availability_note=model.availability_note,
         owned_by=model.owned_by,
+        successor=model.successor,
     )
     view.create_time.FromSeconds(model.created)
+    if model.deprecate_time is not None:
+        view.deprecate_time.FromSeconds(model.deprecate_time)
     return view
 
 
+def _visibility(spec: ModelSpec) -> pb.ModelVisibility.ValueType:
+    if spec.organizations:
+        return pb.MODEL_VISIBILITY_ORGANIZATIONS
+    return pb.MODEL_VISIBILITY_PUBLIC if spec.public else pb.MODEL_VISIBILITY_INTERNAL
+
+
 def new_provider(message: pb.Provider) -> ProviderSpec:
-    """Return what a provider is to be. Raises for what the gateway sets, and for what it does not serve yet."""
+    """Return what a provider is to be. Raises for what the gateway sets."""
     _refuse_set(message, ("has_credential", "etag", "read_only"), "provider")
     return _provider_spec(message)
 
 
 def new_model(message: pb.ModelConfig) -> ModelSpec:
-    """Return what a model is to be. Raises for what the gateway sets, and for what it does not serve yet."""
+    """Return what a model is to be. Raises for what the gateway sets; prices are set by an RPC of their own."""
     _refuse_set(message, ("etag", "read_only"), "model_config")
-    _refuse_set(message.model, ("create_time",), "model_config.model")
-    _refuse_later(message.model, _LATER_OF_MODEL, "model_config.model")
+    _refuse_set(message.model, ("create_time", "prices"), "model_config.model")
     return _model_spec(message)
 
 
@@ -184,7 +209,7 @@ def provider_changes(message: pb.Provider, paths: Iterable[str]) -> dict[str, An
 
     A cap alone is named such as `caps.max_concurrent_requests`.
     """
-    fields = _fields(paths, _PROVIDER_FIELDS, _LATER_OF_PROVIDER)
+    fields = _fields(paths, _PROVIDER_FIELDS)
     spec = _provider_spec(message)
     return {
         field: message.credential if field == "credential" else operator.attrgetter(field)(spec) for field in fields
@@ -192,15 +217,18 @@ def provider_changes(message: pb.Provider, paths: Iterable[str]) -> dict[str, An
 
 
 def model_changes(message: pb.ModelConfig, paths: Iterable[str]) -> dict[str, Any]:
-    """Return the new values by the field of ModelSpec. Raises for a path that cannot be changed."""
-    later = (*_LATER_OF_CONFIG, *(f"model.{name}" for name in _LATER_OF_MODEL))
-    fields = _fields(paths, _MODEL_FIELDS, later)
+    """Return the new values by the field of ModelSpec. Raises for a path that cannot be changed.
+
+    Visibility and organizations belong together: either path changes both.
+    """
+    fields = _fields(paths, _MODEL_FIELDS)
+    if "public" in fields or "organizations" in fields:
+        fields += ["public", "organizations"]
     spec = _model_spec(message)
     return {field: getattr(spec, field) for field in fields}
 
 
 def _provider_spec(message: pb.Provider) -> ProviderSpec:
-    _refuse_later(message, _LATER_OF_PROVIDER, "provider")
     times: dict[str, Any] = {
         f"{name}_s": _seconds(getattr(message, name))
         for name in ("connect_timeout", "first_byte_timeout", "idle_timeout")
@@ -215,14 +243,18 @@ def _provider_spec(message: pb.Provider) -> ProviderSpec:
         extra_headers=dict(sorted(message.extra_headers.items())),
         more_credential_references=tuple(message.more_credential_references),
         caps=_caps(message),
+        proxy_url=message.proxy_url.rstrip("/"),
+        ca_bundle_pem=message.ca_bundle_pem,
+        client_certificate_pem=message.client_certificate_pem,
+        client_key_reference=message.client_key_reference,
         **times,
     )
 
 
 def _model_spec(message: pb.ModelConfig) -> ModelSpec:
-    _refuse_later(message, _LATER_OF_CONFIG, "model_config")
-    if message.visibility == pb.MODEL_VISIBILITY_ORGANIZATIONS:
-        raise _later("model_config.visibility")
+    by_organization = message.visibility == pb.MODEL_VISIBILITY_ORGANIZATIONS
+    if by_organization != bool(message.organizations):
+        raise _invalid("model_config.organizations", "go with the visibility by organization, which needs one or more")
     model = message.model
     return ModelSpec(
         routes=tuple(_route(route, f"model_config.routes[{number}]") for number, route in enumerate(message.routes)),
@@ -237,7 +269,22 @@ def _model_spec(message: pb.ModelConfig) -> ModelSpec:
         capabilities=_capabilities(model.capabilities) or (COMPLETIONS,),
         owned_by=model.owned_by or "tokendance",
         fallbacks=tuple(_fallback(one) for one in message.fallbacks),
+        organizations=tuple(dict.fromkeys(message.organizations)),
+        input_modalities=_modalities(model.input_modalities, "input_modalities"),
+        output_modalities=_modalities(model.output_modalities, "output_modalities"),
+        deprecate_time=model.deprecate_time.seconds if model.HasField("deprecate_time") else None,
+        successor=model.successor,
     )
+
+
+def _modalities(numbers: Iterable[completion_pb2.Modality.ValueType], field: str) -> tuple[str, ...]:
+    """Names of modalities; text where none is given."""
+    names = []
+    for place, number in enumerate(numbers):
+        if number not in _MODALITY_NAMES:
+            raise _invalid(f"model_config.model.{field}[{place}]", "is no modality that this version knows")
+        names.append(_MODALITY_NAMES[number])
+    return tuple(dict.fromkeys(names)) or (TEXT,)
 
 
 def _fallback(message: pb.Fallback) -> Fallback:
@@ -262,7 +309,6 @@ def _capabilities(numbers: Iterable[pb.ModelCapability.ValueType]) -> tuple[str,
 
 
 def _route(message: pb.Route, where: str) -> Route:
-    _refuse_later(message, _LATER_OF_ROUTE, where)
     return Route(
         provider_id(message.provider),
         message.upstream_model,
@@ -270,14 +316,21 @@ def _route(message: pb.Route, where: str) -> Route:
         message.priority,
         tuple(message.tags),
         _caps(message),
+        _parameters(message.default_parameters_json, f"{where}.default_parameters_json", forced=False),
+        _parameters(message.forced_parameters_json, f"{where}.forced_parameters_json", forced=True),
     )
 
 
-def _fields(paths: Iterable[str], known: Mapping[str, str], later: Iterable[str]) -> list[str]:
+def _parameters(text: str, where: str, *, forced: bool) -> str:
+    problem = problem_of(text, forced=forced)
+    if problem:
+        raise _invalid(where, problem)
+    return canonical(text)
+
+
+def _fields(paths: Iterable[str], known: Mapping[str, str]) -> list[str]:
     found = []
     for path in paths:
-        if path in later:
-            raise _later(path)
         if path not in known:
             shown = path[:100]
             raise GatewayError(
@@ -298,23 +351,6 @@ def _refuse_set(message: Message, names: Iterable[str], where: str) -> None:
     for name in names:
         if name in given:
             raise _invalid(f"{where}.{name}", "is set by the gateway; leave it out")
-
-
-def _refuse_later(message: Message, names: Iterable[str], where: str) -> None:
-    given = {field.name for field, _ in message.ListFields()}
-    for name in names:
-        if name in given:
-            raise _later(f"{where}.{name}")
-
-
-def _later(param: str) -> GatewayError:
-    return GatewayError(
-        errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
-        f"{param} is not served by this version of the gateway; leave it out.",
-        param=param,
-        metadata={"param": param},
-        origin="caller",
-    )
 
 
 def _invalid(param: str, must: str) -> GatewayError:

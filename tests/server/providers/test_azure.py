@@ -51,6 +51,6 @@ def test_the_credential_is_a_key_or_a_token() -> None:
 def test_a_capability_that_is_none_is_refused() -> None:
     """A version without a date, two versions, and other words."""
     for wrong in ({"api_version:latest"}, {"api_version:2024-10-21", "api_version:2025-01-01-preview"}, {"max"}):
-        with pytest.raises(ValueError, match="unknown capabilities|one api_version"):
+        with pytest.raises(ValueError, match=r"unknown capabilities|one api_version"):
             azure_codec(wrong)
     assert azure_codec({"api_version:2025-01-01-preview", "no_strict"}).models_path.endswith("2025-01-01-preview")

@@ -308,8 +308,8 @@ async def test_no_redirect_is_followed(transport: MakeTransport) -> None:
 
 
 async def test_a_proxy_is_checked_like_any_host() -> None:
-    """By address and by name; one that may be reached is used."""
-    resolver = StubResolver([BAD], [GOOD])
+    """By address and by name; one that may be reached is used, unless what lies beyond it is refused by its name."""
+    resolver = StubResolver([GOOD], [GOOD], [BAD], [GOOD], [GOOD], [BAD])
     async with upstream(GOOD) as good, upstream(BAD, good.port) as bad:
         connector = GuardedConnector(POLICY, resolver)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -319,8 +319,12 @@ async def test_a_proxy_is_checked_like_any_host() -> None:
                 assert isinstance(caught.value.os_error, EgressRefusedError)
             async with session.get("http://upstream.example/", proxy=f"http://proxy.example:{good.port}") as answer:
                 assert answer.status == 200
+            with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                await session.get("http://trap.example/", proxy=f"http://proxy.example:{good.port}")
+            assert isinstance(caught.value.os_error, EgressRefusedError)
         assert bad.connections == 0
         assert good.requests[0].startswith(b"GET http://upstream.example/ ")
+        assert len(good.requests) == 1
 
 
 async def test_no_proxy_of_the_environment_is_used(transport: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:

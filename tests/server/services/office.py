@@ -78,10 +78,13 @@ def provider(name: str = "a", **fields: Any) -> pb.Provider:
     return pb.Provider(name=f"providers/{name}", **{**base, **fields})
 
 
-def model(name: str = "fast", *, routes: Any = None, visibility: Any = None, **fields: Any) -> pb.ModelConfig:
+def model(
+    name: str = "fast", *, routes: Any = None, visibility: Any = None, organizations: Any = (), **fields: Any
+) -> pb.ModelConfig:
     """A model that can be created where provider `a` is."""
     given = [pb.Route(provider="providers/a", upstream_model="up")] if routes is None else routes
-    return pb.ModelConfig(model=pb.Model(name=f"models/{name}", **fields), routes=given, visibility=visibility)
+    public = pb.Model(name=f"models/{name}", **fields)
+    return pb.ModelConfig(model=public, routes=given, visibility=visibility, organizations=organizations)
 
 
 @asynccontextmanager

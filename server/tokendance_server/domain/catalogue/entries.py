@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokendance_server.domain.audit.events import EventDraft
-from tokendance_server.domain.catalogue.models import COMPLETIONS, NO_CAPS, Caps, Fallback, FallbackCause, Route
+from tokendance_server.domain.catalogue.models import COMPLETIONS, NO_CAPS, TEXT, Caps, Fallback, FallbackCause, Route
 from tokendance_server.domain.changes import ChangeKind
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderSpec:
-    """A provider as written: times in seconds, the credential by reference or sealed, never itself.
+    """A provider as written: times in seconds, certificates in PEM, the credential by reference or sealed.
 
     A sealed one opens for this provider at this origin only (`sealing_place`).
     """
@@ -34,11 +34,15 @@ class ProviderSpec:
     total_timeout_s: float = 3600.0
     more_credential_references: tuple[str, ...] = ()
     caps: Caps = NO_CAPS
+    proxy_url: str = ""
+    ca_bundle_pem: str = ""
+    client_certificate_pem: str = ""
+    client_key_reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model as written. Token counts are None where not stated."""
+    """A model as written. Token counts are None where not stated; the other fields are those of Model."""
 
     routes: tuple[Route, ...]
     aliases: tuple[str, ...] = ()
@@ -52,6 +56,11 @@ class ModelSpec:
     owned_by: str = "tokendance"
     public: bool = False
     fallbacks: tuple[Fallback, ...] = ()
+    organizations: tuple[str, ...] = ()
+    input_modalities: tuple[str, ...] = (TEXT,)
+    output_modalities: tuple[str, ...] = (TEXT,)
+    deprecate_time: int | None = None
+    successor: str = ""
 
 
 class EntryKind(StrEnum):

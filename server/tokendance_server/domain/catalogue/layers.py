@@ -127,6 +127,11 @@ def model_of(
         created=int(entry.create_time.timestamp()),
         public=spec.public,
         fallbacks=spec.fallbacks,
+        organizations=frozenset(spec.organizations),
+        input_modalities=spec.input_modalities,
+        output_modalities=spec.output_modalities,
+        deprecate_time=spec.deprecate_time,
+        successor=spec.successor,
     )
 
 

@@ -12,6 +12,10 @@ from tokendance_server.domain.principals import Principal
 
 COMPLETIONS = "completions"
 EMBEDDINGS = "embeddings"
+TEXT = "text"
+MODALITIES = (TEXT, "audio", "image")
+BELOW = "/*"
+"""The end of an alias that means every name below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ NO_CAPS = Caps()
 class Route:
     """One way to an upstream. Lower priorities are tried first; `weight` shares calls among equals, 1 or more.
 
-    Organizations and keys exclude routes by their `tags`.
+    Organizations and keys exclude routes by their `tags`. The parameters are JSON objects in the upstream's own names,
+    or empty: the default ones stand where a caller gives none, the forced ones in any case.
     """
 
     provider: str
@@ -39,6 +44,8 @@ class Route:
     priority: int = 0
     tags: tuple[str, ...] = ()
     caps: Caps = NO_CAPS
+    default_parameters: str = ""
+    forced_parameters: str = ""
 
 
 class FallbackCause(StrEnum):
@@ -59,7 +66,11 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A public model. Token counts are None where not stated; `capabilities` are names such as `completions`."""
+    """A public model. Token counts are None where not stated; `capabilities` are names such as `completions`.
+
+    `organizations` are resource names: where there are any, nobody else sees it. `deprecate_time` is in seconds since
+    1970, None where it is to stay.
+    """
 
     id: str
     routes: tuple[Route, ...]
@@ -75,13 +86,18 @@ class Model:
     created: int = 0
     public: bool = True
     fallbacks: tuple[Fallback, ...] = ()
+    organizations: frozenset[str] = frozenset()
+    input_modalities: tuple[str, ...] = (TEXT,)
+    output_modalities: tuple[str, ...] = (TEXT,)
+    deprecate_time: int | None = None
+    successor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One upstream as configured. Times are in seconds; credentials are the secrets themselves, never printed.
 
-    `caps` hold for each of the credentials.
+    `caps` hold for each of the credentials. Certificates are in PEM; `client_key` is that of the client's certificate.
     """
 
     id: str
@@ -97,6 +113,10 @@ class ProviderConfig:
     total_timeout_s: float = 3600.0
     more_credentials: tuple[str, ...] = field(default=(), repr=False)
     caps: Caps = NO_CAPS
+    proxy_url: str = ""
+    ca_bundle_pem: str = ""
+    client_certificate_pem: str = ""
+    client_key: str = field(default="", repr=False)
 
 
 class ModelIndex:
@@ -125,17 +145,15 @@ class ModelIndex:
 
     def visible_to(self, principal: Principal) -> Sequence[Model]:
         """Return the models that the caller may call, by id; to a caller without a credential, the public ones."""
-        if access_pb2.CALLER_KIND_ANYONE in principal.kinds:
-            return [model for model in self._models if model.public]
         return [model for model in self._models if self.allows(model, principal)]
 
     def find(self, name: str, principal: Principal) -> Model:
         """Return the model of a name or alias.
 
-        Raises model_not_found where there is none, model_not_allowed where this caller may not call it.
+        Raises model_not_found where there is none that this caller sees, model_not_allowed where it may not call it.
         """
-        model = self._by_name.get(name)
-        if model is None:
+        model = self._by_name.get(name) or self._find_below(name)
+        if model is None or not _sees(principal, model):
             raise GatewayError(
                 errors_pb2.ERROR_REASON_MODEL_NOT_FOUND,
                 f"There is no model named {name!r}; see GET /v1/models for the models of this key.",
@@ -155,9 +173,33 @@ class ModelIndex:
 
     @staticmethod
     def allows(model: Model, principal: Principal) -> bool:
-        """Tell whether a caller may call a model: its key names it or none, and a route is left by its policy."""
+        """Tell whether a caller may call a model: it sees it, its key allows it, and its policy leaves a route."""
+        if not _sees(principal, model):
+            return False
         excluded = principal.excluded_route_tags
         if excluded and not any(excluded.isdisjoint(route.tags) for route in model.routes):
             return False
         allowed = principal.allowed_models
-        return not allowed or model.id in allowed or any(alias in allowed for alias in model.aliases)
+        return not allowed or model.id in allowed or any(_is_named(alias, allowed) for alias in model.aliases)
+
+    def _find_below(self, name: str) -> Model | None:
+        """Return the model whose alias means every name below a part of this one: the longest such part."""
+        at = name.rfind("/")
+        while at > 0:
+            model = self._by_name.get(name[:at] + BELOW)
+            if model is not None:
+                return model
+            at = name.rfind("/", 0, at)
+        return None
+
+
+def _sees(principal: Principal, model: Model) -> bool:
+    """Tell whether a model is there for a caller; those of the whole platform see all that there are."""
+    if access_pb2.CALLER_KIND_ANYONE in principal.kinds:
+        return model.public
+    return not (model.organizations and principal.organization) or principal.organization in model.organizations
+
+
+def _is_named(alias: str, names: Iterable[str]) -> bool:
+    below = alias.removesuffix("*")
+    return alias in names or (alias.endswith(BELOW) and any(name.startswith(below) for name in names))

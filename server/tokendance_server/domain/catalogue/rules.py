@@ -11,7 +11,8 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.catalogue.entries import Entry, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.in_force import SpecError
-from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Caps
+from tokendance_server.domain.catalogue.models import BELOW, COMPLETIONS, EMBEDDINGS, MODALITIES, Caps
+from tokendance_server.domain.catalogue.parameters import problem_of
 from tokendance_server.domain.keys.rules import invalid
 
 _TAG = re.compile(r"[!-~]{1,100}")
@@ -26,6 +27,11 @@ _MOST_HEADERS = 50
 _MOST_MORE_CREDENTIALS = 15
 _MOST_TAGS = 32
 _MOST_FALLBACKS = 10
+_MOST_ORGANIZATIONS = 1000
+_MOST_PARAMETERS = 100
+_MOST_PEM = 262_144
+_ORGANIZATION = re.compile(r"organizations/[A-Za-z0-9_-]{1,64}")
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 _LONGEST_CREDENTIAL = 8192
 _MOST_S = 86_400
 # A secret in one of these would be shown to every administrator, and be kept as it is.
@@ -61,6 +67,7 @@ def check_provider(spec: ProviderSpec) -> None:
     if spec.credential_reference:
         _check_reference(spec.credential_reference, "provider.credential_reference")
     _check_more_credentials(spec)
+    _check_certificates(spec)
     _check_caps(spec.caps, "provider")
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout"):
         if not 0 < getattr(spec, f"{name}_s") <= _MOST_S:
@@ -97,10 +104,13 @@ def check_model(name: str, spec: ModelSpec, providers: Iterable[str]) -> None:
     for number, alias in enumerate(spec.aliases):
         if not MODEL_NAME.fullmatch(alias):
             raise invalid(f"{_MODEL}.aliases[{number}]", "must be 1 to 256 characters without spaces")
+        if "*" in alias and (not alias.endswith(BELOW) or alias.count("*") > 1 or len(alias) == len(BELOW)):
+            raise invalid(f"{_MODEL}.aliases[{number}]", "may have one *, and only as prefix/*")
         if alias == name or alias in spec.aliases[:number]:
             raise invalid(f"{_MODEL}.aliases[{number}]", f"repeats the name {alias!r}")
     if not {COMPLETIONS, EMBEDDINGS} & {*spec.capabilities}:
         raise invalid(f"{_MODEL}.capabilities", f"must name {COMPLETIONS} or {EMBEDDINGS}")
+    _check_public_fields(name, spec)
     _check_routes(spec, {*providers})
     _check_fallbacks(name, spec)
 
@@ -132,6 +142,27 @@ def origin_of(base_url: str) -> tuple[str, str, int | None]:
         return "", base_url, None
 
 
+def _check_public_fields(name: str, spec: ModelSpec) -> None:
+    for field in ("input_modalities", "output_modalities"):
+        listed = getattr(spec, field)
+        if len({*listed}) < len(listed) or not {*listed} <= {*MODALITIES}:
+            raise invalid(f"{_MODEL}.{field}", f"must be some of {', '.join(MODALITIES)}, each once")
+    if len(spec.supported_parameters) > _MOST_PARAMETERS:
+        raise invalid(f"{_MODEL}.supported_parameters", f"must be at most {_MOST_PARAMETERS}")
+    for number, parameter in enumerate(spec.supported_parameters):
+        if not _PARAMETER.fullmatch(parameter):
+            raise invalid(f"{_MODEL}.supported_parameters[{number}]", "must be the name of a field")
+    if spec.successor and (spec.successor == name or not MODEL_NAME.fullmatch(spec.successor)):
+        raise invalid(f"{_MODEL}.successor", "must be the name of another model, or left out")
+    if len(spec.organizations) > _MOST_ORGANIZATIONS:
+        raise invalid("model_config.organizations", f"must be at most {_MOST_ORGANIZATIONS}")
+    for number, organization in enumerate(spec.organizations):
+        if not _ORGANIZATION.fullmatch(organization):
+            raise invalid(f"model_config.organizations[{number}]", "must be organizations/{organization}")
+    if spec.organizations and spec.public:
+        raise invalid("model_config.organizations", "go with the visibility by organization")
+
+
 def _check_routes(spec: ModelSpec, providers: set[str]) -> None:
     if not 1 <= len(spec.routes) <= _MOST_ROUTES:
         raise invalid("model_config.routes", f"must be 1 to {_MOST_ROUTES}")
@@ -153,12 +184,32 @@ def _check_routes(spec: ModelSpec, providers: set[str]) -> None:
             raise invalid(f"{where}.priority", "must be 0 to 1,000")
         _check_tags(route.tags, f"{where}.tags")
         _check_caps(route.caps, where)
+        for field, forced in (("default_parameters", False), ("forced_parameters", True)):
+            problem = problem_of(getattr(route, field), forced=forced)
+            if problem:
+                raise invalid(f"{where}.{field}_json", problem)
 
 
 def _check_reference(reference: str, param: str) -> None:
     if not reference.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
         # Not repeated: it may be the key itself.
         raise invalid(param, "must be env:TOKENDANCE_PROVIDER_… or file:…, never the credential itself")
+
+
+def _check_certificates(spec: ProviderSpec) -> None:
+    for field in ("ca_bundle_pem", "client_certificate_pem"):
+        if len(getattr(spec, field)) > _MOST_PEM:
+            raise invalid(f"provider.{field}", f"must be at most {_MOST_PEM:,} characters")
+        if "PRIVATE KEY" in getattr(spec, field):
+            raise invalid(f"provider.{field}", "must hold certificates only; the key goes where its reference says")
+    if spec.client_key_reference:
+        _check_reference(spec.client_key_reference, "provider.client_key_reference")
+    if bool(spec.client_key_reference) != bool(spec.client_certificate_pem):
+        raise invalid(
+            "provider.client_certificate_pem", "goes with client_key_reference, and neither without the other"
+        )
+    if spec.kind == "demo" and (spec.proxy_url or spec.ca_bundle_pem or spec.client_certificate_pem):
+        raise invalid("provider.kind", "has no connections: leave out proxy and certificates")
 
 
 def _check_more_credentials(spec: ProviderSpec) -> None:

@@ -1,7 +1,7 @@
 """Opens connections under the egress policy: a name is resolved once, and what it gave is all that is tried.
 
 Every address is checked three times: as the resolver gives it, as a socket is opened for it, and as the peer that the
-socket really has.
+socket really has. A proxy is an address like any other; what lies beyond is checked as far as its name is known here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 
-from tokendance_server.domain.egress import EgressPolicy
+from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.guarded_connector import GuardedResolver
 from tokendance_server.providers.lean.connection import Connection
 from tokendance_server.providers.lean.pool import Origin, Pool
+from tokendance_server.providers.lean.tunnel import open_tunnel
+from tokendance_server.providers.ways import BEYOND_S, Contexts, Way
 
 _NAMES_S = 30
 _NAMES = 1024
@@ -37,15 +39,22 @@ class Dialer:
         self._pool = pool
         self._resolver = resolver
         self._tls = tls
+        self._contexts = Contexts()
         self._names: dict[tuple[str, int], tuple[float, list[AddrInfoType]]] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[list[AddrInfoType]]] = {}
 
     async def connect(self, origin: Origin) -> Connection:
         """Return an open connection. Raises EgressRefusedError, and OSError where none comes about."""
-        addresses = await self._find(origin.host, origin.port)
+        way = origin.way
+        proxy = way.proxy if way is not None else None
+        if proxy is not None:
+            await self._check_beyond(origin)
+        addresses = await self._find(*(proxy or (origin.host, origin.port)))
         found = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, socket_factory=self._open_socket
         )
+        if proxy is not None and origin.tls:
+            await open_tunnel(found, origin.host, origin.port)
         connection = self._pool.open(origin)
         try:
             await self._join(found, connection, origin)
@@ -75,15 +84,28 @@ class Dialer:
             await asyncio.get_running_loop().create_connection(
                 lambda: connection,
                 sock=found,
-                ssl=self._context() if origin.tls else None,
+                ssl=self._context(origin.way) if origin.tls else None,
                 server_hostname=origin.host.rstrip(".") if origin.tls else None,
             )
         except BaseException:
             found.close()
             raise
 
-    def _context(self) -> ssl.SSLContext:
+    async def _check_beyond(self, origin: Origin) -> None:
+        """Refuse what a proxy must not be asked for. Raises EgressRefusedError; a name that is unknown here passes."""
+        try:
+            async with asyncio.timeout(BEYOND_S):
+                for address in await self._find(origin.host, origin.port):
+                    self._policy.check_address(str(address[4][0]))
+        except EgressRefusedError:
+            raise
+        except (OSError, TimeoutError):
+            return
+
+    def _context(self, way: Way | None) -> ssl.SSLContext:
         """Return how certificates are checked; made once, for reading what the system trusts takes its time."""
+        if way is not None and way.has_own_tls:
+            return self._contexts.of(way)
         if self._tls is None:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])

@@ -6,6 +6,7 @@ import asyncio
 from typing import NamedTuple
 
 from tokendance_server.providers.lean.connection import Connection
+from tokendance_server.providers.ways import Way
 
 _IDLE_S = 15
 _KEPT_PER_ORIGIN = 1024
@@ -13,11 +14,12 @@ _CLOSE_S = 2
 
 
 class Origin(NamedTuple):
-    """Where a connection leads: what two requests must have in common to share one."""
+    """Where a connection leads, and which way: what two requests must have in common to share one."""
 
     tls: bool
     host: str
     port: int
+    way: Way | None = None
 
 
 class Pool:

@@ -21,9 +21,11 @@ from tokendance_server.providers.lean.dialer import Dialer
 from tokendance_server.providers.lean.pool import Origin, Pool
 from tokendance_server.providers.patience import Patience
 from tokendance_server.providers.transport import DEFAULT_ANSWER_BYTES, HEADER_BYTES
+from tokendance_server.providers.ways import Way, way_of
 from tokendance_server.telemetry import logger
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(r"[!-~]+")
 # Said by the transport itself: a second one would make one message two.
@@ -52,7 +54,7 @@ class LeanTransport:
         self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> LeanAnswer:
         """Send a POST and wait for the head of the answer, as providers.transport says."""
-        target, origin = self._target(url)
+        target, origin = self._target(url, way_of(provider))
         head = self._head("POST", target, tuple(headers.items()))
         return await self._ask(provider, origin, b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body, deadline)
 
@@ -60,7 +62,7 @@ class LeanTransport:
         self, provider: ProviderConfig, url: yarl.URL, headers: Mapping[str, str], deadline: float
     ) -> LeanAnswer:
         """Send a GET, as `post` does."""
-        target, origin = self._target(url)
+        target, origin = self._target(url, way_of(provider))
         head = self._head("GET", target, tuple(headers.items()))
         return await self._ask(provider, origin, head + b"\r\n", b"", deadline)
 
@@ -147,15 +149,19 @@ class LeanTransport:
         return answer
 
 
-def _target(url: yarl.URL) -> tuple[bytes, Origin]:
+def _target(url: yarl.URL, way: Way | None) -> tuple[bytes, Origin]:
     """Return where a URL leads, and the request target with the host. Raises provider_error for one with no host."""
     host, port = url.raw_host, url.port
     authority = url.host_port_subcomponent
     target = url.raw_path_qs
     if not host or not port or not authority or url.scheme not in ("http", "https") or not _TARGET.fullmatch(target):
         raise broken()
+    tls = url.scheme == "https"
+    if way is not None and way.proxy is not None and not tls:
+        # Without TLS a proxy is no tunnel: it is told the whole address.
+        target = f"http://{authority}{target}"
     line = f"{target} HTTP/1.1\r\nhost: {authority}\r\n"
-    return line.encode("ascii"), Origin(url.scheme == "https", host, port)
+    return line.encode("ascii"), Origin(tls, host, port, way)
 
 
 def _head(method: str, target: bytes, headers: tuple[tuple[str, str], ...]) -> bytes:
