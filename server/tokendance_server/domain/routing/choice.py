@@ -8,7 +8,6 @@ from typing import Protocol
 
 MUCH_BETTER = 1.25
 """Routes whose scores differ by less are equals: their weights decide."""
-_FAILING_COSTS = 10.0
 
 
 class Candidate(Protocol):
@@ -21,10 +20,6 @@ class Candidate(Protocol):
     @property
     def running(self) -> int:
         """The calls under way there."""
-
-    @property
-    def failing_share(self) -> float:
-        """How many of its latest calls failed, 0 to 1."""
 
     @property
     def probes(self) -> bool:
@@ -67,4 +62,4 @@ def _score(one: Candidate, latency: float | None, other: float | None, mean_weig
     expected = latency if latency is not None else other if other is not None else 1.0
     # A route of twice the weight carries twice the load before it is as busy.
     load = 1.0 + one.running * mean_weight / one.weight
-    return max(expected, 1e-6) * load * (1.0 + _FAILING_COSTS * one.failing_share)
+    return max(expected, 1e-6) * load

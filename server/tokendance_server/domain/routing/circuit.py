@@ -126,11 +126,6 @@ class Circuit:
             self._move(Event.REST_OVER, now)
         return self.state is _HALF and not self.probing
 
-    @property
-    def failing_share(self) -> float:
-        """How many of the calls of its window failed, 0 to 1; the first ones weigh little."""
-        return self._failed / (self._calls + 1)
-
     def begin(self) -> int:
         """Let a call go there, as the probe where it is half open; returns the generation that its end must tell."""
         if self.state is _HALF:

@@ -40,11 +40,6 @@ class Lane:
         return self.track.running
 
     @property
-    def failing_share(self) -> float:
-        """How many of its latest calls failed, 0 to 1."""
-        return self.track.circuit.failing_share
-
-    @property
     def probes(self) -> bool:
         """True where a call would be the one probe of it."""
         return self.track.circuit.state is CircuitState.HALF_OPEN
@@ -64,11 +59,11 @@ class Lane:
             only = seats[0]
             return only if only.usable(now) and only not in spent else None
         found: Seat | None = None
+        # `turn` moves with each call that takes this route.
         for place in range(self.turn, self.turn + len(seats)):
             one = seats[place % len(seats)]
             if (found is None or one.running < found.running) and one.usable(now) and one not in spent:
                 found = one
-        self.turn = (self.turn + 1) % len(seats)
         return found
 
 

@@ -183,6 +183,7 @@ class Way:
                 self.warnings = () if self._request is None else seat.upstream.warnings(self._request)
                 return
         self._find(now)
+        self.lane.turn += 1
         # From here on a half-open route has its one probe, and a credential that is looked at again its one call.
         self._generation = _NOT_JUDGED if self._last_resort else self.lane.track.circuit.begin()
         if self.seat.credential.out_until is not None:
