@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -37,13 +41,66 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         processors=[_render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=_LineWriters(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LibraryFormatter())
     handler.addFilter(_is_news)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+class _LineWriters:
+    """Makes the loggers of one stream, which is the same for all."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = _LineWriter(stream)
+
+    def __call__(self, *_: Any) -> _LineWriter:
+        return self._writer
+
+
+class _LineWriter:
+    """Writes what is logged in one turn of the event loop at once, and at once where no loop runs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque()
+        self._due_in: asyncio.AbstractEventLoop | None = None
+        # What a loop that ended had put off.
+        atexit.register(self._write)
+
+    def msg(self, line: str) -> None:
+        """Log a line."""
+        self._lines.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write()
+            return
+        if self._due_in is not loop:
+            self._due_in = loop
+            loop.call_soon(self._write)
+
+    def urgent(self, line: str) -> None:
+        """Log a line that is out before anything else happens, with all that waited."""
+        self._lines.append(line)
+        self._write()
+
+    debug = info = warning = log = msg
+    error = critical = exception = fatal = urgent
+
+    def _write(self) -> None:
+        self._due_in = None
+        lines = self._lines
+        # One by one: other threads may write, too, and none may write a line twice.
+        told = []
+        while lines:
+            with suppress(IndexError):
+                told.append(lines.popleft())
+        if told:
+            self._stream.write("\n".join(told) + "\n")
+            self._stream.flush()
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

@@ -327,6 +327,7 @@ async def test_the_log_of_an_internal_error_holds_no_prompt(kind: str) -> None:
             with pytest.raises(grpc.aio.AioRpcError):
                 await ask(edge, "stream after 2", "crash")
             await edge.at_rest()
+            await asyncio.sleep(0)  # the lines of one turn leave at its end
     finally:
         structlog.configure(**before)
         log.handlers[:] = handlers
