@@ -48,6 +48,9 @@ _FOR_NOBODY_UPSTREAM = frozenset(
         ("messages", "parts", "reasoning", "item_id"),
         ("messages", "parts", "cache_breakpoint", "ttl"),  # how long a cache lasts changes no answer
         ("tools", "cache_breakpoint", "ttl"),
+        ("messages", "parts", "native", "dialect"),  # said again in the part's own words
+        ("messages", "parts", "native", "type"),
+        ("messages", "parts", "text", "citations", "cited_text"),
         ("messages", "parts", "file", "filename"),  # what it is called says nothing of what is in it
         ("response_format", "name"),  # a label for whoever reads the caller's code
         ("response_format", "description"),
@@ -63,13 +66,15 @@ _DEFAULTS: dict[tuple[str, ...], tuple[Any, ...]] = {
     ("tool_choice", "mode"): (pb.TOOL_CHOICE_MODE_AUTO,),
     ("tool_choice", "kind"): (pb.TOOL_KIND_FUNCTION,),
     ("tools", "kind"): (pb.TOOL_KIND_FUNCTION,),
-    ("tools", "parameters_json"): ('{"type":"object","properties":{}}',),
+    ("tools", "parameters_json"): ('{"type":"object","properties":{}}', '{"type":"object"}'),
+    ("tools", "name"): ("web_search_20250305",),  # that of a hosted tool is in its own words too
+    ("reasoning", "adaptive"): (True,),
     ("messages", "role"): (pb.ROLE_USER, pb.ROLE_TOOL),
     ("messages", "parts", "tool_call", "kind"): (pb.TOOL_KIND_FUNCTION,),
     ("messages", "parts", "tool_call", "arguments_json"): ("{}",),
     ("messages", "parts", "image", "detail"): ("auto",),
     ("messages", "parts", "image", "media_type"): ("image/png",),
-    ("messages", "parts", "file", "media_type"): ("application/pdf", "text/csv"),  # the latter is text in any case
+    ("messages", "parts", "file", "media_type"): ("application/pdf", "text/csv", "text/plain"),  # text in any case
 }
 # What one wire format gives whether it is asked for or not.
 _GIVEN_ANYWAY: dict[str, frozenset[tuple[str, ...]]] = {

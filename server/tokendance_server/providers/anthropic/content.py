@@ -59,8 +59,12 @@ def tool_id(call_id: str, *, own: bool) -> str:
 
 
 def goes_back(reasoning: pb.ReasoningContent) -> bool:
-    """Tell whether reasoning of an earlier turn can be sent back: only what its upstream has signed or sealed."""
-    return bool(reasoning.signature or (reasoning.redacted and reasoning.encrypted_content))
+    """Tell whether reasoning of an earlier turn can be sent back: only what such an upstream has signed or sealed.
+
+    What other families sign has a mark before it, which ends with a full stop; no signature of this one holds any.
+    """
+    proof = reasoning.encrypted_content if reasoning.redacted else reasoning.signature
+    return bool(proof) and "." not in proof
 
 
 def _block(part: pb.Part, path: str, own: bool) -> Json | None:

@@ -180,6 +180,8 @@ def _check_part(part: pb.Part, path: str, gaps: Warnings) -> None:
         raise _invalid(path, "A part of a message must hold some content.")
     if kind == "native":
         raise _unsupported(path, f"This model does not take content of the type {part.native.type or 'given'}.")
+    if kind == "text" and part.text.citations:
+        gaps.add(f"{path}.citations", "The sources of earlier answers are not sent back to this model.")
     if kind == "audio":
         raise _unsupported(path, "This model does not take sound.")
     if kind == "image":

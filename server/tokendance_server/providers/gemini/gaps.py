@@ -8,6 +8,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
+from tokendance_server.providers.field_paths import message_path, part_path
 from tokendance_server.providers.gemini import capabilities as can
 from tokendance_server.providers.gemini.contents import INSTRUCTING, head_of
 from tokendance_server.providers.gemini.request import BUDGETS, SCHEMA_PATH, parameters_path, sent_tools
@@ -40,6 +41,8 @@ def _request_gaps(request: pb.CompletionRequest, gaps: Warnings) -> None:
         extra = json_text.caller_extra(request.extra_json, "extra_json")
         extra.pop("stream_options", None)
         gaps.add_all(extra, _NO_PLACE)
+    for header in request.dialect_headers:
+        gaps.add(header.name, "This model's provider knows no such header.")
     for name in _PREFERENCES:
         if getattr(request, name):
             gaps.add(name, "This model's provider takes no such field.")
@@ -111,7 +114,7 @@ def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], g
     head = head_of(request.messages)
     dropped = False
     for at, message in enumerate(request.messages):
-        path = f"messages[{at}]"
+        path = message_path(request, at)
         if message.role == pb.ROLE_TOOL and not any(part.HasField("tool_result") for part in message.parts):
             raise _invalid(path, "A message of a tool must hold the result of a call.")
         if at >= head and message.role in INSTRUCTING:
@@ -121,7 +124,7 @@ def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], g
         if message.extra_json:
             gaps.add_all(json_text.caller_extra(message.extra_json, f"{path}.extra_json"), _NO_PLACE, f"{path}.")
         for part_at, part in enumerate(message.parts):
-            where = f"{path}.content[{part_at}]"
+            where = part_path(request, at, part_at)
             if part.HasField("reasoning"):
                 dropped = dropped or not signature_of_reasoning(part.reasoning)
             _part_gaps(part, where, message.role, capabilities, gaps)
@@ -138,6 +141,8 @@ def _part_gaps(part: pb.Part, path: str, role: pb.Role.ValueType, capabilities: 
             _check_content(inner, path, capabilities, gaps)
     else:
         _check_content(part, path, capabilities, gaps)
+    if kind == "text" and part.text.citations:
+        gaps.add(f"{path}.citations", "The sources of earlier answers are not sent back to this model.")
     if part.extra_json:
         extra = json_text.caller_extra(part.extra_json, f"{path}.extra_json")
         if kind == "tool_call":

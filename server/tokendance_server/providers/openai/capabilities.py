@@ -32,6 +32,7 @@ NO_STREAM_OPTIONS = "no_stream_options"
 RANDOM_SEED = "random_seed"
 CORE_FIELDS = "core_fields"
 TEXT_CONTENT = "text_content"
+NO_EFFORT = "no_effort"
 FLOAT_EMBEDDINGS = "float_embeddings"
 RESPONSES = "responses"
 RESPONSES_ONLY = "responses_only"
@@ -54,6 +55,7 @@ CAPABILITIES: dict[str, str] = {
         "safety_identifier are left out."
     ),
     TEXT_CONTENT: "Contents that are only text are sent as one text, their parts joined by line feeds.",
+    NO_EFFORT: "The effort of reasoning is left out: the model refuses the field.",
     FLOAT_EMBEDDINGS: "Vectors are asked for as numbers; otherwise in base64.",
     RESPONSES: "Calls that came as Responses are sent to /responses, in their own form; all others as chat.",
     RESPONSES_ONLY: "Every call is sent to /responses, for models that have no chat.",

@@ -13,6 +13,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
+from tokendance_server.providers.field_paths import message_path, part_path
 from tokendance_server.providers.openai import capabilities as can
 from tokendance_server.providers.warnings import Warnings
 
@@ -60,7 +61,11 @@ def _request_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], g
         if request.dialect != pb.DIALECT_OPENAI_CHAT:
             extra.pop("stream_options", None)
             gaps.add_all(extra, _NO_PLACE)
+    for header in request.dialect_headers:
+        gaps.add(header.name, "This model's provider knows no such header.")
     if request.HasField("reasoning"):
+        if request.reasoning.effort and can.NO_EFFORT in capabilities:
+            gaps.add("reasoning_effort", "This model is not asked for reasoning.")
         if request.reasoning.HasField("max_tokens"):
             gaps.add("reasoning.max_tokens", "This model takes an effort, not a cap, for its reasoning.")
         if request.reasoning.summary:
@@ -108,19 +113,23 @@ def _message_gaps(request: pb.CompletionRequest, capabilities: frozenset[str], g
     for at, message in enumerate(request.messages):
         content_at = -1
         if message.role == pb.ROLE_TOOL and not any(part.HasField("tool_result") for part in message.parts):
-            raise _invalid(f"messages[{at}]", "A message of a tool must hold the result of a call.")
+            raise _invalid(message_path(request, at), "A message of a tool must hold the result of a call.")
         if message.extra_json:
-            _extra_gaps(message.extra_json, f"messages[{at}]", request.dialect, gaps)
+            _extra_gaps(message.extra_json, message_path(request, at), request.dialect, gaps)
         for part_at, part in enumerate(message.parts):
             kind = part.WhichOneof("content")
             content_at += kind in CONTENT
-            if kind == "text" and not part.extra_json and not part.HasField("cache_breakpoint"):
+            cited = kind == "text" and len(part.text.citations) > 0
+            if kind == "text" and not cited and not part.extra_json and not part.HasField("cache_breakpoint"):
                 continue
-            path = f"messages[{at}].content[{content_at}]" if chat else f"messages[{at}].parts[{part_at}]"
+            path = f"messages[{at}].content[{content_at}]" if chat else part_path(request, at, part_at)
+            if cited:
+                gaps.add(f"{path}.citations", "The sources of earlier answers are not sent back to this model.")
             if kind == "reasoning":
                 reasoning_dropped = reasoning_dropped or not reasoning_goes
             elif kind == "tool_result":
-                _result_gaps(part.tool_result, f"messages[{at}]", request.dialect, gaps)
+                where = path if request.dialect == pb.DIALECT_ANTHROPIC_MESSAGES else message_path(request, at)
+                _result_gaps(part.tool_result, where, request.dialect, gaps)
             elif kind != "text":
                 _check_part(part, kind, path)
             if part.extra_json:

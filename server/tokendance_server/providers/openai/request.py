@@ -36,6 +36,8 @@ _CHOICES = {
     pb.TOOL_CHOICE_MODE_REQUIRED: "required",
 }
 _MODALITIES = {pb.MODALITY_TEXT: "text", pb.MODALITY_AUDIO: "audio", pb.MODALITY_IMAGE: "image"}
+# What other dialects call the tiers of this one.
+_TIERS = {"standard_only": "default"}
 _VERBOSITIES = {pb.VERBOSITY_LOW: "low", pb.VERBOSITY_MEDIUM: "medium", pb.VERBOSITY_HIGH: "high"}
 
 
@@ -64,7 +66,7 @@ def write_request(request: pb.CompletionRequest, model: str, *, stream: bool, ca
         body["logprobs"] = True
         if request.logprobs.HasField("top"):
             body["top_logprobs"] = request.logprobs.top
-    if request.reasoning.effort:
+    if request.reasoning.effort and can.NO_EFFORT not in capabilities:
         body["reasoning_effort"] = request.reasoning.effort
     _write_output(request, body)
     if can.CORE_FIELDS not in capabilities:
@@ -102,7 +104,7 @@ def _write_preferences(request: pb.CompletionRequest, body: Json) -> None:
     for name in ("user", "service_tier", "prompt_cache_key", "safety_identifier"):
         value = getattr(request, name)
         if value:
-            body[name] = value
+            body[name] = _TIERS.get(value, value) if name == "service_tier" else value
     if request.verbosity in _VERBOSITIES:
         body["verbosity"] = _VERBOSITIES[request.verbosity]
 
@@ -193,7 +195,8 @@ def _write_format(wanted: pb.ResponseFormat, body: Json) -> None:
     elif wanted.kind == pb.RESPONSE_FORMAT_KIND_JSON_OBJECT:
         body["response_format"] = {"type": "json_object"}
     elif wanted.kind == pb.RESPONSE_FORMAT_KIND_JSON_SCHEMA:
-        about: Json = {"name": wanted.name}
+        # Required here, and only a label: dialects without it are given one.
+        about: Json = {"name": wanted.name or "answer"}
         if wanted.description:
             about["description"] = wanted.description
         if wanted.schema_json:

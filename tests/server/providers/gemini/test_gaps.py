@@ -50,10 +50,10 @@ LEFT_OUT = {
     part('reasoning { text: "a" signature: "another family" }', "ROLE_ASSISTANT"): ["messages"],
     part('reasoning { text: "a" signature: "g1.c2ln" }', "ROLE_ASSISTANT"): [],
     part('text { text: "a" } cache_breakpoint {} extra_json: "{\\"y\\":1}"'): [
-        "messages[1].content[0].y", "messages[1].content[0].cache_breakpoint",
+        "messages[1].parts[0].y", "messages[1].parts[0].cache_breakpoint",
     ],
     part('text { text: "Late." }', "ROLE_SYSTEM"): ["messages[1]"],
-    part('image { data: "x" detail: "low" }'): ["messages[1].content[0].detail"],
+    part('image { data: "x" detail: "low" }'): ["messages[1].parts[0].detail"],
     'messages { role: ROLE_USER name: "n" extra_json: "{\\"x\\":1}" parts { text { text: "a" } } }': [
         "messages[1].name", "messages[1].x",
     ],
@@ -92,14 +92,14 @@ REFUSED = {
     'tools { name: "1st" }': "tools[0].function.name",
     'tools { kind: TOOL_KIND_HOSTED name: "s" } tool_choice { mode: TOOL_CHOICE_MODE_REQUIRED }': "tool_choice",
     'tools { name: "t" } tool_choice { mode: TOOL_CHOICE_MODE_TOOL name: "u" }': "tool_choice",
-    part('image { url: "https://example.com/a" }'): "messages[1].content[0]",
-    part('image { file_id: "f" }'): "messages[1].content[0]",
-    part('file { file_id: "f" }'): "messages[1].content[0]",
-    part('audio { id: "a" }', "ROLE_ASSISTANT"): "messages[1].content[0]",
-    part('native { dialect: DIALECT_OPENAI_CHAT type: "t" json: "{}" }'): "messages[1].content[0]",
-    part('image { data: "x" }', "ROLE_SYSTEM"): "messages[1].content[0]",
-    part('tool_call { id: "c" name: "f" namespace: "n" }', "ROLE_ASSISTANT"): "messages[1].content[0]",
-    part('tool_result { call_id: "c" parts { file { file_id: "f" } } }', "ROLE_TOOL"): "messages[1].content[0]",
+    part('image { url: "https://example.com/a" }'): "messages[1].parts[0]",
+    part('image { file_id: "f" }'): "messages[1].parts[0]",
+    part('file { file_id: "f" }'): "messages[1].parts[0]",
+    part('audio { id: "a" }', "ROLE_ASSISTANT"): "messages[1].parts[0]",
+    part('native { dialect: DIALECT_OPENAI_CHAT type: "t" json: "{}" }'): "messages[1].parts[0]",
+    part('image { data: "x" }', "ROLE_SYSTEM"): "messages[1].parts[0]",
+    part('tool_call { id: "c" name: "f" namespace: "n" }', "ROLE_ASSISTANT"): "messages[1].parts[0]",
+    part('tool_result { call_id: "c" parts { file { file_id: "f" } } }', "ROLE_TOOL"): "messages[1].parts[0]",
 }
 
 

@@ -54,7 +54,7 @@ LEFT_OUT = {
     'dialect: DIALECT_ANTHROPIC_MESSAGES extra_json: "{\\"top_a\\":1,\\"stream_options\\":{}}"': ["top_a"],
     'dialect: DIALECT_OPENAI_CHAT extra_json: "{\\"top_a\\":1}"': [],
     'dialect: DIALECT_ANTHROPIC_MESSAGES messages { role: ROLE_USER extra_json: "{\\"x\\":1}" '
-    'parts { text { text: "a" } extra_json: "{\\"y\\":1}" } }': ["messages[1].x", "messages[1].parts[0].y"],
+    'parts { text { text: "a" } extra_json: "{\\"y\\":1}" } }': ["messages[1].x", "messages[1].content[0].y"],
     'dialect: DIALECT_ANTHROPIC_MESSAGES tools { name: "t" extra_json: "{\\"x\\":1}" }': ["tools[0].x"],
 }
 
@@ -159,7 +159,7 @@ def _many(count: int) -> str:
 def test_unknown_fields_of_each_object_have_a_bound(dialect: pb.Dialect.ValueType) -> None:
     """Whether they would go upstream or be left out."""
     text = pb.Part(text=pb.Text(text="a"), extra_json=_many(257))
-    part = "messages[0].content[0]" if dialect == pb.DIALECT_OPENAI_CHAT else "messages[0].parts[0]"
+    part = "messages[0].content[0]"
     for asked, param in (
         (pb.CompletionRequest(extra_json=_many(257)), "extra_json"),
         (pb.CompletionRequest(tools=[pb.Tool(extra_json=_many(257))]), "tools[0].extra_json"),
@@ -182,3 +182,24 @@ def test_warnings_have_a_bound() -> None:
     assert len(find_gaps(pb.CompletionRequest(extra_json=_many(64)), frozenset())) == 64
     long = pb.CompletionRequest(extra_json=json.dumps({"n" * 1000: 1}))
     assert [gap.field for gap in find_gaps(long, frozenset())] == ["n" * 256]
+
+
+def test_what_only_messages_say_is_named_by_its_place_there() -> None:
+    """Instructions stand in `system`; headers, the failure of a tool and sources of earlier answers have no place."""
+    text = """dialect: DIALECT_ANTHROPIC_MESSAGES
+        dialect_headers { name: "anthropic-beta" value: "a-1" }
+        messages { role: ROLE_SYSTEM parts { text { text: "a" } cache_breakpoint {} } }
+        messages { role: ROLE_USER parts { tool_result { call_id: "c" is_error: true } } }
+        messages { role: ROLE_ASSISTANT parts { text { text: "a" citations { url: "https://example.com" } } } }"""
+    asked = text_format.Parse(text, pb.CompletionRequest())
+    assert [warning.field for warning in find_gaps(asked, frozenset())] == [
+        "anthropic-beta",
+        "system[0].cache_breakpoint",
+        "messages[0].content[0]",
+        "messages[1].content[0].citations",
+    ]
+
+
+def test_the_effort_is_left_out_where_the_model_refuses_it() -> None:
+    """Agents ask every model for one."""
+    assert gaps('reasoning { effort: "high" }', "no_effort") == ["reasoning_effort"]
