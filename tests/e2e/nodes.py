@@ -24,6 +24,7 @@ TOKENDANCE = Path(sys.executable).with_name("tokendance")
 PROVIDER_KEY = "sk-upstream-canary-4f6cbb0f2f1d4f4e"
 # The top-level domain is reserved: no resolver finds anything below it.
 NO_SUCH_NAME = "upstream-canary.invalid"
+PERSONAS = ("sim", "sim-echo", "sim-tools", "sim-tools-parallel", "sim-json", "sim-agent")
 START_S = 20
 STOP_S = 15
 
@@ -135,7 +136,8 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
 
     `patient/NAME` is the same model behind a provider with long timeouts, `refused` one where nobody listens,
     `nameless` one whose host has no address, `silent` one that never takes a
-    connection, and `acme/sim` has an alias and a public description.
+    connection, `claude/NAME` is a model that speaks Anthropic's Messages, and `acme/sim` has an alias and a public
+    description.
     """
     quick = {"first_byte_timeout_s": 1.0, "idle_timeout_s": 0.8, "total_timeout_s": 20}
     providers: list[Mapping[str, Any]] = [
@@ -148,6 +150,7 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
             | quick
             for name in _REFUSING.values()
         ),
+        {"name": "claude", "kind": "anthropic", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"},
         {"name": "refused", "kind": "openai", "base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"},
         {
             "name": "silent",
@@ -172,6 +175,10 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
         {"name": f"patient/{one}", "capabilities": everything, "routes": [_route("patient", one)]}
         for one in models
         if not one.startswith("fault:")
+    ]
+    catalogue += [
+        {"name": f"claude/{one}", "capabilities": everything, "routes": [_route("claude", one)]}
+        for one in (*PERSONAS, "fault:reasoning", "fault:reasoning:base=sim-tools", "fault:cut")
     ]
     lines = [
         "[server]",
