@@ -151,6 +151,13 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
             for name in _REFUSING.values()
         ),
         {"name": "claude", "kind": "anthropic", "base_url": upstream_url, "credential": "env:TOKENDANCE_PROVIDER_SIM"},
+        {
+            "name": "responses",
+            "kind": "openai",
+            "base_url": upstream_url,
+            "credential": "env:TOKENDANCE_PROVIDER_SIM",
+            "capabilities": ["responses"],
+        },
         {"name": "refused", "kind": "openai", "base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"},
         {
             "name": "silent",
@@ -179,6 +186,15 @@ def config_text(upstream_url: str, models: Sequence[str], stop_grace_s: float, s
     catalogue += [
         {"name": f"claude/{one}", "capabilities": everything, "routes": [_route("claude", one)]}
         for one in (*PERSONAS, "fault:reasoning", "fault:reasoning:base=sim-tools", "fault:cut")
+    ]
+    catalogue += [
+        {"name": f"responses/{one}", "capabilities": everything, "routes": [_route("responses", one)]}
+        for one in (*PERSONAS, "fault:reasoning", "fault:reasoning:base=sim-tools", "fault:cut", "fault:error-event")
+    ]
+    # Agents choose their tools by the names of models that they know.
+    catalogue += [
+        {"name": name, "capabilities": everything, "routes": [_route(provider, "sim-agent")]}
+        for name, provider in (("gpt-5.5", "sim"), ("gpt-6-sol", "responses"), ("gpt-6-luna", "sim"))
     ]
     lines = [
         "[server]",
