@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Integer, Table, delete, select, text, tuple_, update
+from sqlalchemy import BigInteger, Boolean, Integer, String, Table, delete, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance.gateway.v1 import usage_pb2
@@ -37,16 +38,21 @@ from tokendance_server.stores.sql.usage_tables import (
     usage_records,
 )
 
+# A few texts, so that the driver keeps them all prepared; the most stays far below SQLite's bound on values.
+_ROWS_AT_A_TIME = (100, 10, 1)
 _OUTCOME_SUMS: dict[int, str] = {
     usage_pb2.REQUEST_OUTCOME_SUCCEEDED: "succeeded",
     usage_pb2.REQUEST_OUTCOME_REFUSED: "refused",
 }
-_LENGTHS = {
-    column.name: column.type.impl.length  # type: ignore[attr-defined]  # the decorated type has it
-    for table in (usage_records, usage_attempts)
-    for column in table.columns
-    if getattr(getattr(column.type, "impl", None), "length", None)
-}
+
+
+def _texts(table: Table) -> list[tuple[str, int]]:
+    """Return the columns that hold text, each with its length in characters; 0: no bound."""
+    found = [(column.name, getattr(column.type, "impl", column.type)) for column in table.columns]
+    return [(name, getattr(kind, "length", None) or 0) for name, kind in found if isinstance(kind, String)]
+
+
+_RECORD_TEXTS, _ATTEMPT_TEXTS = _texts(usage_records), _texts(usage_attempts)
 
 
 class SqlUsageStore:
@@ -141,23 +147,30 @@ class SqlUsageStore:
         return {row["id"] for row in fresh}
 
     async def _write(self, connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        statement = _insert(table, postgresql=self._database.is_shared)
         if self._database.is_shared:
+            statement = _insert(table, postgresql=True)
             await connection.execute(text(statement), {"rows": orjson.dumps(rows).decode()})
         else:
-            # The driver's own loop: a document for all rows would be read again for each column of each row.
+            # Many rows at a time: for each step of SQLite the event loop has to let go of the interpreter and get it
+            # back. A document for all rows would be read again for each column of each row.
             in_order = itemgetter(*(column.name for column in table.columns))
-            await connection.exec_driver_sql(statement, [in_order(row) for row in rows])
+            done = 0
+            for size in _ROWS_AT_A_TIME:
+                statement = _insert(table, postgresql=False, rows=size)
+                while len(rows) - done >= size:
+                    values = tuple(chain.from_iterable(map(in_order, rows[done : done + size])))
+                    await connection.exec_driver_sql(statement, values)
+                    done += size
 
 
 _KNOWN = text("SELECT id FROM usage_records WHERE id IN (SELECT value FROM json_each(:ids))")
 
 
 @cache
-def _insert(table: Table, *, postgresql: bool) -> str:
+def _insert(table: Table, *, postgresql: bool, rows: int = 1) -> str:
     """Return an insert whose text, and so its plan, never changes.
 
-    PostgreSQL takes any number of rows as one JSON text; SQLite one row at a time, its values in the columns' order.
+    PostgreSQL takes any number of rows as one JSON text; SQLite `rows` of them, their values in the columns' order.
     """
     names = [column.name for column in table.columns]
     key = ", ".join(column.name for column in table.primary_key.columns)
@@ -165,7 +178,8 @@ def _insert(table: Table, *, postgresql: bool) -> str:
         types = ", ".join(f"{column.name} {_type(column.type)}" for column in table.columns)
         source = f"SELECT {', '.join(names)} FROM json_to_recordset(CAST(:rows AS json)) AS r({types})"  # noqa: S608 - names of ours
     else:
-        source = f"VALUES ({', '.join('?' for _ in names)})"
+        row = f"({', '.join('?' for _ in names)})"
+        source = f"VALUES {', '.join([row] * rows)}"
     if table in (usage_hours, usage_days):
         sums = ", ".join(f"{one} = {table.name}.{one} + excluded.{one}" for one in MEASURES)
         conflict = f"DO UPDATE SET {sums}"
@@ -213,7 +227,8 @@ def _record_row(entry: FinishedEntry) -> dict[str, Any]:
             "attempt_count": len(entry.attempts),
             "first_byte_us": entry.first_byte_us,
             "document": encode_document(entry),
-        }
+        },
+        _RECORD_TEXTS,
     )
 
 
@@ -235,16 +250,17 @@ def _attempt_rows(entry: FinishedEntry) -> Iterable[dict[str, Any]]:
                 "output_tokens": one.counts.output_tokens,
                 "estimated": one.estimated,
                 "cost_micros": one.cost_micros,
-            }
+            },
+            _ATTEMPT_TEXTS,
         )
 
 
-def _fitting(row: dict[str, Any]) -> dict[str, Any]:
+def _fitting(row: dict[str, Any], texts: Iterable[tuple[str, int]]) -> dict[str, Any]:
     """Return a row that every database takes: one that does not fit would hold up all behind it."""
-    for name, value in row.items():
-        if isinstance(value, str):
-            cut = value[: _LENGTHS[name]] if name in _LENGTHS else value
-            row[name] = cut.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    for name, most in texts:
+        value = row[name]
+        if (most and len(value) > most) or "\0" in value:
+            row[name] = (value[:most] if most else value).replace("\0", "\N{REPLACEMENT CHARACTER}")
     return row
 
 
