@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,7 +31,12 @@ _KINDS = {
     "codex_exec": "codex",
     "codex_cli_rs": "codex",
     "codex-tui": "codex",
+    "codex_vscode": "codex",
+    "codex_sdk_ts": "codex",
 }
+# What the official SDKs say of their language, as the kinds above write it.
+_LANGUAGES = {"python": "python", "js": "node", "java": "java", "go": "go", "ruby": "ruby", "csharp": "dotnet"}
+_VERSION = re.compile(r"\d[\w.+-]{0,63}")
 
 
 class Client(NamedTuple):
@@ -52,6 +58,20 @@ def read_user_agent(value: str) -> Client:
     return Client(text, _KINDS.get(name, name.replace("/", "-")[:64]), product[2][:64])
 
 
+def read_client(headers: Mapping[str, str]) -> Client:
+    """Return what a request's headers say of its client.
+
+    Where the User-Agent names none that is known, an official SDK below it may still tell of itself.
+    """
+    client = read_user_agent(headers.get("User-Agent", ""))
+    language = _LANGUAGES.get(headers.get("X-Stainless-Lang", "").lower())
+    if language is None or client.kind in _KINDS.values():
+        return client
+    version = _VERSION.fullmatch(headers.get("X-Stainless-Package-Version", ""))
+    vendor = "anthropic" if "anthropic-version" in headers else "openai"
+    return Client(client.user_agent, f"{vendor}-{language}", version[0] if version is not None else "")
+
+
 class CallerReader:
     """Reads callers, believing `X-Forwarded-For` only from trusted proxies."""
 
@@ -63,7 +83,7 @@ class CallerReader:
 
     def read(self, request: BaseRequest, request_id: str, surface: Surface.ValueType, route: str) -> bytes:
         """Return the serialized CallerAssertion of a request."""
-        client = read_user_agent(request.headers.get("User-Agent", ""))
+        client = read_client(request.headers)
         return caller_pb2.CallerAssertion(
             request_id=request_id,
             surface=surface,

@@ -7,11 +7,12 @@ import tempfile
 import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from tests.facade.rig import KEY, open_rig
 
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.caller_pb2 import CallerAssertion
-from tokendance_facade.callers import CallerReader, read_user_agent
+from tokendance_facade.callers import CallerReader, read_client, read_user_agent
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,30 @@ def test_the_host_is_told_as_it_was_called(written: str, told: str) -> None:
     request = make_mocked_request("GET", "/", headers={"Host": written})
     assertion = CallerAssertion.FromString(CallerReader(()).read(request, "req_1", errors_pb2.SURFACE_CHAT, "GET /"))
     assert assertion.host == told
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind", "version"),
+    [
+        ({"User-Agent": "OpenAI/Python 3.54.0", "X-Stainless-Lang": "python"}, "openai-python", "3.54.0"),
+        (
+            {"User-Agent": "shop/1.0", "X-Stainless-Lang": "js", "X-Stainless-Package-Version": "6.49.0"},
+            "openai-node",
+            "6.49.0",
+        ),
+        ({"X-Stainless-Lang": "python", "anthropic-version": "2023-06-01"}, "anthropic-python", ""),
+        ({"User-Agent": "claude-cli/2.1.330", "X-Stainless-Lang": "js"}, "claude-code", "2.1.330"),
+        ({"User-Agent": "codex_exec/0.169.0 (x)"}, "codex", "0.169.0"),
+        (
+            {"User-Agent": "shop/1.0", "X-Stainless-Lang": "js", "X-Stainless-Package-Version": "6 or so"},
+            "openai-node",
+            "",
+        ),
+        ({"User-Agent": "shop/1.0", "X-Stainless-Lang": "cobol"}, "shop", "1.0"),
+        ({}, "", ""),
+    ],
+)
+def test_an_sdk_tells_of_itself_below_a_user_agent_of_its_own(headers: dict[str, str], kind: str, version: str) -> None:
+    """Its own headers count where the User-Agent is the application's."""
+    client = read_client(CIMultiDict(headers))
+    assert (client.kind, client.version) == (kind, version)
