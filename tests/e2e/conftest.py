@@ -18,6 +18,7 @@ MODELS = [
     "sim-tools",
     "sim-tools-parallel",
     "sim-json",
+    "sim-agent",
     "sim-embed",
     "sim:tokens=400",
     "sim:tokens=400:rate=20",

@@ -52,6 +52,17 @@ def test_tools(run_node_script: RunScript) -> None:
         assert turn["second"]["message"]["content"] == whole["second"]["message"]["content"]
 
 
+def test_responses(run_node_script: RunScript) -> None:
+    """Whole and streamed answers, a loop of tools and structured output, behind each kind of provider; and failures."""
+    seen = run_node_script("responses.mjs")
+    for told in seen["seen"].values():
+        assert told["whole"] == told["final"] == SENTENCE
+        assert told["loop"] == {"turns": [["function_call"], ["message"]], "text": "done"}
+    assert json.loads(seen["formatted"]).keys() == {"title", "minutes"}
+    assert (seen["stored"]["status"], seen["stored"]["code"]) == (501, "unimplemented")
+    assert seen["broken"]["code"] == "stream_interrupted"
+
+
 def test_embeddings_models_and_legacy_completions(run_node_script: RunScript) -> None:
     """What base64 holds is what the floats are; models are listed and found; the old endpoint answers."""
     seen = run_node_script("others.mjs")

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.open_responses import check_response
 from tests.wire.test_fidelity import objects
 
 from tokendance.gateway.v1 import completion_pb2 as pb
@@ -163,3 +164,16 @@ def test_a_streamed_answer_comes_back_as_it_was(place: int) -> None:
     check(told[-1]["response"], sent)
     assert [event["item"] for event in told if event["type"] == "response.output_item.done"] == sent["output"]
     assert [event for event in told if event["type"] == "response.web_search_call.searching"]
+
+
+def test_what_an_upstream_says_too_little_of_is_completed() -> None:
+    """An imitator of the dialect leaves out what the specification requires, or says null or nonsense."""
+    sent = {**ANSWER, "temperature": None, "top_p": "high", "text": {}, "reasoning": {}, "tool_choice": {"type": "x"}}
+    sent["tools"] = [{"type": "function", "name": "f"}, 1]
+    completion = CODEC.decode_completion(json.dumps(sent).encode(), CALL.completion)
+    shown = json.loads(answer.encode(completion, CALL.settings, now=1))
+    check_response(shown)
+    assert (shown["temperature"], shown["top_p"], shown["tool_choice"]) == (1.0, 1.0, {"type": "x"})
+    assert shown["tools"] == [
+        {"type": "function", "name": "f", "description": None, "parameters": None, "strict": None}
+    ]

@@ -8,6 +8,7 @@ import orjson
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_facade.dialects.documents import Document, add_extra, answer_id, extra_fields
+from tokendance_facade.dialects.responses.settings import told_by_upstream
 
 RESPONSES = pb.DIALECT_OPENAI_RESPONSES
 
@@ -73,9 +74,9 @@ def response_document(
     }
     if service_tier:
         document["service_tier"] = service_tier
-    for name, value in (extra or {}).items():
-        if name not in _OURS and value is not None:
-            document[name] = value
+    if extra:
+        told = {name: value for name, value in extra.items() if name not in _OURS}
+        document.update(told_by_upstream(settings, told))
     return document
 
 

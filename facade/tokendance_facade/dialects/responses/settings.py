@@ -38,8 +38,38 @@ def settings_of(document: Document) -> Document:
     return settings
 
 
+def told_by_upstream(settings: Document, told: Document) -> Document:
+    """Return what an upstream of this dialect says of the request, completed where it says less than is required.
+
+    What is null there, or of another kind than it must be, leaves what the request itself says.
+    """
+    shown: Document = {}
+    for name, value in told.items():
+        if name not in settings:
+            shown[name] = value
+        elif value is None or not _fits(name, settings[name], value):
+            continue
+        elif name == "tools":
+            shown[name] = [_tool(tool) for tool in value if type(tool) is dict]
+        elif name == "text":
+            shown[name] = _text(value)
+        elif name == "reasoning":
+            shown[name] = {"effort": None, "summary": None, **value}
+        else:
+            shown[name] = value
+    return shown
+
+
+def _fits(name: str, own: Any, value: Any) -> bool:
+    if name == "tool_choice":
+        return type(value) in (str, dict)
+    if type(own) in (int, float):
+        return type(value) in (int, float)
+    return own is None or type(own) is type(value)
+
+
 def _tool(tool: Document) -> Document:
-    if tool["type"] == "function":
+    if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": None, **tool}
     return tool
 
@@ -48,6 +78,8 @@ def _text(text: Document) -> Document:
     shown: Document = {"format": {"type": "text"}, "verbosity": "medium"}
     shown.update({name: value for name, value in text.items() if value is not None})
     form: Any = shown["format"]
-    if form["type"] == "json_schema":
+    if type(form) is not dict:
+        shown["format"] = {"type": "text"}
+    elif form.get("type") == "json_schema":
         shown["format"] = {"description": None, "strict": None, **form}
     return shown
