@@ -66,6 +66,7 @@ class Facade:
                 Route("POST", "/v1/completions", errors_pb2.SURFACE_COMPLETIONS, completions.completions),
                 Route("POST", "/v1/responses", errors_pb2.SURFACE_RESPONSES, responses.create),
                 Route("GET", "/v1/responses", errors_pb2.SURFACE_RESPONSES, responses.connect),
+                Route("POST", "/v1/responses/input_tokens", errors_pb2.SURFACE_RESPONSES, responses.count),
                 *(
                     Route(method, "/v1/responses/*", errors_pb2.SURFACE_RESPONSES, responses.stored)
                     for method in ("GET", "POST", "DELETE")
