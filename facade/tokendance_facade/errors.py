@@ -18,6 +18,17 @@ _DEFAULT_RETRY_S = 1
 _MAX_RETRY_S = 60
 _WAITABLE = frozenset({429, 503, 529})
 _USAGE_LIMIT = "usage_limit_reached"
+# What an upstream of another dialect calls a field that has its own name here.
+_PARAMS: dict[tuple[Surface.ValueType, str | None], str | None] = {
+    (errors_pb2.SURFACE_RESPONSES, name): ours
+    for name, ours in (
+        ("messages", "input"),
+        ("max_tokens", "max_output_tokens"),
+        ("max_completion_tokens", "max_output_tokens"),
+        ("response_format", "text.format"),
+        ("reasoning_effort", "reasoning.effort"),
+    )
+}
 
 
 class Shape(NamedTuple):
@@ -59,7 +70,7 @@ def error_document(
     document: dict[str, Any] = {
         "message": error.message,
         "type": shape.type,
-        "param": error.param,
+        "param": _PARAMS.get((surface, error.param), error.param),
         "code": shape.code,
         "request_id": request_id,
         "origin": error.origin,

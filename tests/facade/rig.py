@@ -63,6 +63,7 @@ class Upstream(CompletionsServiceServicer, ModelsServiceServicer):
     completion: pb.Completion = field(default_factory=hello)
     steps: list[Step] = field(default_factory=hello_events)
     embeddings: pb.Embeddings = field(default_factory=pb.Embeddings)
+    tokens: int = 0
     failure: GatewayError | None = None
     delay_s: float = 0
     requests: list[Any] = field(default_factory=list)
@@ -92,6 +93,10 @@ class Upstream(CompletionsServiceServicer, ModelsServiceServicer):
                 events = step if isinstance(step, list) else [step]
                 yield calls.StreamCompletionResponse(events=events)
         complete = True
+
+    async def CountTokens(self, request: calls.CountTokensRequest, context: Any) -> calls.CountTokensResponse:
+        await self._enter(request, context)
+        return calls.CountTokensResponse(input_tokens=self.tokens, estimated=True)
 
     async def CreateEmbeddings(
         self, request: calls.CreateEmbeddingsRequest, context: Any

@@ -163,3 +163,17 @@ async def test_client_and_version_are_told(rig: Rig) -> None:
     await rig.post(PATH, asked(), user_agent="codex_exec/0.169.0 (Linux; x86_64)")
     (caller,) = rig.upstream.callers
     assert (caller.client_kind, caller.client_version) == ("codex", "0.169.0")
+
+
+async def test_a_prompt_is_counted(rig: Rig) -> None:
+    """Without a call of the model."""
+    rig.upstream.tokens = 17
+    answer = await rig.post(f"{PATH}/input_tokens", asked())
+    assert await answer.json() == {"object": "response.input_tokens", "input_tokens": 17, "estimated": True}
+
+
+async def test_a_field_has_its_own_name_here(rig: Rig) -> None:
+    """Whatever the dialect of the upstream calls it."""
+    rig.upstream.failure = GatewayError(errors_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, "Too long.", param="messages")
+    answer = await rig.post(PATH, asked())
+    assert (await answer.json())["error"]["param"] == "input"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import orjson
+
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_facade.accounts import account_headers
@@ -54,6 +56,14 @@ class ResponsesHandlers:
             metadata={"allow": "OPTIONS, POST"},
             origin="caller",
         )
+
+    async def count(self, exchange: Exchange) -> Reply:
+        """Answer `POST /v1/responses/input_tokens`; an estimate says that it is one."""
+        credential = read_credential(exchange.request.headers, exchange.query)
+        call = await self._bodies.decoded(exchange.request, request.decode_document)
+        tokens, estimated = await self._calls.count(exchange, credential, call.completion)
+        document = {"object": "response.input_tokens", "input_tokens": tokens, "estimated": estimated}
+        return exchange.answer(200, orjson.dumps(document))
 
     async def stored(self, exchange: Exchange) -> Reply:
         """Answer whatever is below `/v1/responses/`: nothing is stored."""

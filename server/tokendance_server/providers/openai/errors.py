@@ -32,11 +32,12 @@ _LIMITED = ("rate_limit", "too_many_requests", "throttl")
 # What may be told of a refusal is a field that the caller can have sent, never a word that could be anything.
 _FIELDS = frozenset(
     {
-        "audio", "dimensions", "frequency_penalty", "input", "logit_bias", "logprobs", "max_completion_tokens",
-        "max_tokens", "messages", "metadata", "modalities", "n", "parallel_tool_calls", "prediction",
-        "presence_penalty", "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "seed",
-        "service_tier", "stop", "store", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
-        "user", "verbosity", "web_search_options",
+        "audio", "dimensions", "frequency_penalty", "include", "input", "instructions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "messages", "metadata",
+        "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "reasoning",
+        "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store",
+        "temperature", "text", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "truncation", "user",
+        "verbosity", "web_search_options",
     }
 )  # fmt: skip
 _FIELD_PATH = re.compile(r"([a-z_]{1,40})(?:\[\d{1,6}\]|\.(?:\d{1,6}|[a-z_]{1,40})){0,6}")

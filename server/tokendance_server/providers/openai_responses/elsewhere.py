@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
-from tokendance_server.providers import Codec, StreamDecoder, UpstreamRequest, json_text
+from tokendance_server.providers import CapsOutput, Codec, StreamDecoder, UpstreamRequest, json_text
 from tokendance_server.providers.openai_responses.places import is_item, place, tool_place
 from tokendance_server.providers.warnings import Warnings
 
@@ -24,6 +24,20 @@ _DIALECT = pb.DIALECT_OPENAI_RESPONSES
 _MOST_CHARACTERS = 64
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _RECORDS = ("_output", "_response")
+# What other dialects call the fields of this one.
+_NAMES = {
+    "logprobs": "include",
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning.include_encrypted": "include",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "response_format.json_schema": "text.format",
+    "response_format.json_schema.schema": "text.format.schema",
+    "response_format.json_schema.strict": "text.format.strict",
+    "verbosity": "text.verbosity",
+}
 _PATH = re.compile(r"(messages|tools)\[(\d{1,6})\](?:\.(?:parts|content)\[(\d{1,6})\])?")
 
 
@@ -69,6 +83,10 @@ class ElsewhereCodec:
         for warning in others:
             told.add(_caller_path(request, plain, warning.field), warning.why)
         return told.told()
+
+    def capped(self, request: pb.CompletionRequest, output_cap: int | None) -> pb.CompletionRequest:
+        """Return the request with a cap on its answer, where the other wire format must name one."""
+        return self._codec.capped(request, output_cap) if isinstance(self._codec, CapsOutput) else request
 
     def encode_completion(self, request: pb.CompletionRequest, model: str, *, stream: bool) -> UpstreamRequest:
         """Write the request for the upstream's model; `warnings` has let it pass."""
@@ -153,6 +171,9 @@ def simplify(request: pb.CompletionRequest) -> Plain:
     told = Warnings()
     copy = pb.CompletionRequest()
     copy.CopyFrom(request)
+    if copy.logprobs.top:
+        # Said expressly, because in this dialect the number alone asks for them.
+        copy.logprobs.enabled = True
     names = _rename_tools(copy)
     flat = {name: short for short, name in names.items()}
     del copy.messages[:]
@@ -237,9 +258,11 @@ def _stays(request: pb.CompletionRequest, at: int, part_at: int, part: pb.Part, 
 
 def _caller_path(request: pb.CompletionRequest, plain: Plain, path: str) -> str:
     """Return a path of the simplified request as one of the caller's own."""
-    found = _PATH.match(path)
-    if found is None or request.dialect != _DIALECT:
+    if request.dialect != _DIALECT:
         return path
+    found = _PATH.match(path)
+    if found is None:
+        return _NAMES.get(path, path)
     index, rest = int(found[2]), path[found.end() :]
     if found[1] == "tools":
         return tool_place(request, index) + rest
