@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.wire import fidelity_requests, test_fidelity_answers
+
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import completions_service_pb2
 
@@ -32,6 +34,9 @@ CHAT = {
 }  # fmt: skip
 COMPLETION = {"model": "m", "prompt": "p", "max_tokens": 5, "echo": True, "logprobs": 1, "stop": "x"}
 EMBEDDINGS = {"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8}
+RESPONSES = fidelity_requests.RESPONSES
+RESPONSE = test_fidelity_answers.ANSWER
+RESPONSE_EVENTS = test_fidelity_answers.events_of(RESPONSE)
 ANSWER = {
     **_CHUNK,
     "choices": [
@@ -61,6 +66,9 @@ SEEDS: dict[str, bytes] = {
     "read_stream": STREAM,
     "read_answer": json.dumps(ANSWER).encode(),
     "read_chat": json.dumps(CHAT).encode(),
+    "read_responses": json.dumps(RESPONSES).encode(),
+    "read_responses_stream": b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in RESPONSE_EVENTS),
+    "read_responses_answer": json.dumps(RESPONSE).encode(),
     "read_completion": json.dumps(COMPLETION).encode(),
     "read_embeddings": json.dumps(EMBEDDINGS).encode(),
     "read_key": b"Bearer tdk_" + b"0" * 43 + b"000000",

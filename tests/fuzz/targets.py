@@ -16,8 +16,12 @@ from tokendance.gateway.v1 import caller_pb2, completion_pb2, completions_servic
 from tokendance_facade.credentials import read_credential
 from tokendance_facade.dialects import completions, embeddings
 from tokendance_facade.dialects.chat import request
+from tokendance_facade.dialects.responses import answer as responses_answer
+from tokendance_facade.dialects.responses import request as responses
+from tokendance_facade.dialects.responses.stream import ResponsesStreamEncoder
 from tokendance_server.providers.openai import OpenAICodec
 from tokendance_server.providers.sse import SseEvent, SseParser
+from tokendance_server.providers.wire_formats import WIRE_FORMATS
 
 _VALIDATOR = protovalidate.Validator()
 _EVENT_BYTES = 4096
@@ -91,6 +95,58 @@ def read_chat(data: bytes) -> None:
         _meant(error.code in _REFUSALS, error)
     else:
         _check(completions_service_pb2.CreateCompletionRequest(completion=completion))
+
+
+def read_responses(data: bytes) -> None:
+    """The same for Responses; and upstreams of each dialect can be asked it, or refuse it by its caller's field."""
+    try:
+        completion = responses.decode(data).completion
+    except GatewayError as error:
+        _meant(error.code in _REFUSALS, error)
+        return
+    _check(completions_service_pb2.CreateCompletionRequest(completion=completion))
+    for kind, capabilities in (("openai", ["responses"]), ("openai", []), ("anthropic", []), ("gemini", [])):
+        codec = WIRE_FORMATS[kind](capabilities)
+        try:
+            codec.warnings(completion)
+            codec.encode_completion(completion, "m", stream=True)
+        except GatewayError as error:
+            _meant(error.origin == "caller", error)
+
+
+def read_responses_stream(data: bytes) -> None:
+    """What an upstream of the same dialect streams comes to its caller with one end, or with an error instead."""
+    call = responses.decode(b'{"model": "m", "input": "i", "stream": true}')
+    decoder = WIRE_FORMATS["openai"](["responses"], event_bytes=_EVENT_BYTES).stream_decoder(call.completion)
+    encoder = ResponsesStreamEncoder(call, spare_id="resp_1", now=lambda: 1)
+    out: list[bytes] = []
+    try:
+        for start in range(0, len(data), 100):
+            if decoder.done:
+                break
+            out.append(encoder.feed(decoder.feed(data[start : start + 100])))
+        out.append(encoder.feed(decoder.close()))
+    except GatewayError as error:
+        _meant(error.origin == "provider", error)
+        failed = {"message": error.message, "type": "server_error", "param": None, "code": error.code}
+        out.append(encoder.fail(failed, None))
+    events = b"".join(out).split(b"\n\n")
+    assert encoder.finished
+    assert events[-2:] == [b"data: [DONE]", b""]
+    assert [event.split(b"\n", 1)[0] for event in events if event.startswith(b"event: response.created")] == [
+        b"event: response.created"
+    ]
+
+
+def read_responses_answer(data: bytes) -> None:
+    """The same for an answer in one message."""
+    call = responses.decode(b'{"model": "m", "input": "i"}')
+    try:
+        completion = WIRE_FORMATS["openai"](["responses"]).decode_completion(data, call.completion)
+    except GatewayError as error:
+        _meant(error.origin == "provider", error)
+    else:
+        responses_answer.encode(completion, call.settings, now=1)
 
 
 def read_completion(data: bytes) -> None:
@@ -172,6 +228,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         read_stream,
         read_answer,
         read_chat,
+        read_responses,
+        read_responses_stream,
+        read_responses_answer,
         read_completion,
         read_embeddings,
         read_key,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.seeds import CHAT, COMPLETION, EMBEDDINGS, SEEDS
+from tests.fuzz.seeds import CHAT, COMPLETION, EMBEDDINGS, RESPONSE, RESPONSES, SEEDS
 from tests.fuzz.targets import TARGETS
 
 EXAMPLES = settings(
@@ -16,7 +16,24 @@ EXAMPLES = settings(
 )
 
 _WORDS = st.sampled_from(
-    sorted({*CHAT, *COMPLETION, *EMBEDDINGS, "role", "content", "type", "text", "function", "name"})
+    sorted(
+        {
+            *CHAT,
+            *COMPLETION,
+            *EMBEDDINGS,
+            *RESPONSES,
+            *RESPONSE,
+            "summary",
+            "call_id",
+            "arguments",
+            "role",
+            "content",
+            "type",
+            "text",
+            "function",
+            "name",
+        }
+    )
 )
 _SCALARS = st.one_of(
     st.none(),
@@ -75,7 +92,14 @@ def test_damaged_inputs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "good"), [("read_chat", CHAT), ("read_completion", COMPLETION), ("read_embeddings", EMBEDDINGS)]
+    ("name", "good"),
+    [
+        ("read_chat", CHAT),
+        ("read_completion", COMPLETION),
+        ("read_embeddings", EMBEDDINGS),
+        ("read_responses", RESPONSES),
+        ("read_responses_answer", RESPONSE),
+    ],
 )
 def test_documents_of_other_shapes(name: str, good: dict[str, Any]) -> None:
     """A good document with another value at one place, however deep, or with one more field."""

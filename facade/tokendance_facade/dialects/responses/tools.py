@@ -144,12 +144,12 @@ def _allowed_tools(request: pb.CompletionRequest, item: Document, names: frozens
     complete = item.keys() <= _ALLOWED
     for index, allowed in enumerate(checks.array(item.get("tools"), "tool_choice.tools", low=1, high=MAX_TOOLS)):
         path = f"tool_choice.tools[{index}]"
-        kind = checks.obj(allowed, path).get("type")
+        kind = checks.text(checks.obj(allowed, path).get("type"), f"{path}.type", low=1, high=128)
         if kind in _KINDS:
             request.tool_choice.allowed_names.append(_known_name(allowed, path, names))
             complete = complete and allowed.keys() <= _NAMED
         else:
-            request.tool_choice.allowed_names.append(checks.text(kind, f"{path}.type", low=1, high=128))
+            request.tool_choice.allowed_names.append(kind)
             complete = False
     return complete
 

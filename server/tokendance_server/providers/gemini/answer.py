@@ -238,7 +238,7 @@ def citations_of(candidate: Json) -> Iterator[pb.Citation]:
         if isinstance(one, dict):
             citation = pb.Citation(url=text_of(one.get("uri")), title=text_of(one.get("title")))
             for theirs, ours in (("startIndex", "start_index"), ("endIndex", "end_index")):
-                if isinstance(one.get(theirs), int):
+                if type(one.get(theirs)) is int:
                     setattr(citation, ours, int_of(one[theirs]))
             yield citation
 
@@ -281,4 +281,4 @@ def text_of(value: Any) -> str:
 
 def int_of(value: Any, default: int = 0, *, below: int = 2**31) -> int:
     """Return a whole number of at least 0 and less than `below` as it is, and anything else as `default`."""
-    return value if isinstance(value, int) and 0 <= value < below else default
+    return value if type(value) is int and 0 <= value < below else default

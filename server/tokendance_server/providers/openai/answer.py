@@ -244,7 +244,7 @@ def read_citations(annotations: Any) -> list[pb.Citation]:
             continue
         citation = pb.Citation(url=text_of(about.get("url")), title=text_of(about.get("title")))
         for name in ("start_index", "end_index"):
-            if isinstance(about.get(name), int):
+            if type(about.get(name)) is int:
                 setattr(citation, name, int_of(about[name]))
         found.append(citation)
     return found
@@ -305,4 +305,4 @@ def text_of(value: Any) -> str:
 
 def int_of(value: Any, default: int = 0, *, below: int = 2**31) -> int:
     """Return a whole number of at least 0 and less than `below` as it is, and anything else as `default`."""
-    return value if isinstance(value, int) and 0 <= value < below else default
+    return value if type(value) is int and 0 <= value < below else default

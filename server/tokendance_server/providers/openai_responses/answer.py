@@ -151,7 +151,7 @@ def read_citation(annotation: Json) -> pb.Citation:
         citation.url = text_of(annotation.get("url"))
         citation.title = text_of(annotation.get("title"))
         for name in ("start_index", "end_index"):
-            if isinstance(annotation.get(name), int):
+            if type(annotation.get(name)) is int:
                 setattr(citation, name, int_of(annotation[name]))
     return citation
 
@@ -163,7 +163,7 @@ def texts_of(parts: Any) -> list[str]:
 
 def _read_item(item: Json, choice: pb.Choice, mint: Callable[[], str]) -> int:
     """Add one item to the turn; return the bytes of text in it."""
-    kind = item.get("type")
+    kind = text_of(item.get("type"))
     if kind == "message":
         return _read_message(item, choice)
     part = choice.message.parts.add()
@@ -172,7 +172,7 @@ def _read_item(item: Json, choice: pb.Choice, mint: Callable[[], str]) -> int:
     if kind == "reasoning":
         return _read_reasoning(item, part)
     part.native.dialect = DIALECT
-    part.native.type = text_of(kind)
+    part.native.type = kind
     part.native.json = json_text.write(item)
     return 0
 
