@@ -171,7 +171,7 @@ def simplify(request: pb.CompletionRequest) -> Plain:
     told = Warnings()
     copy = pb.CompletionRequest()
     copy.CopyFrom(request)
-    if copy.logprobs.top:
+    if copy.logprobs.top and request.dialect == _DIALECT:
         # Said expressly, because in this dialect the number alone asks for them.
         copy.logprobs.enabled = True
     names = _rename_tools(copy)
