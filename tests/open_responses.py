@@ -105,6 +105,7 @@ EVENTS: dict[str, dict[str, Check]] = {
     "response.reasoning_summary_text.done": _IN_SUMMARY | {"text": _TEXT},
     "response.reasoning_text.delta": _IN_CONTENT | {"delta": _TEXT},
     "response.reasoning_text.done": _IN_CONTENT | {"text": _TEXT},
+    **{f"response.web_search_call.{word}": _PLACE for word in ("in_progress", "searching", "completed")},
     "error": {"error": lambda value: {"type", "code", "message", "param"} <= value.keys()},
     "keepalive": {},
 }

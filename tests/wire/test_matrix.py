@@ -46,6 +46,9 @@ _FOR_NOBODY_UPSTREAM = frozenset(
         ("messages", "parts", "tool_result", "kind"),  # that of its call
         ("messages", "parts", "tool_result", "name"),  # that of its call
         ("messages", "parts", "reasoning", "item_id"),
+        ("messages", "parts", "item", "id"),
+        ("messages", "parts", "item", "status"),
+        ("messages", "parts", "item", "phase"),  # what an agent shows, not what the model reads
         ("messages", "parts", "cache_breakpoint", "ttl"),  # how long a cache lasts changes no answer
         ("tools", "cache_breakpoint", "ttl"),
         ("messages", "parts", "native", "dialect"),  # said again in the part's own words
@@ -67,7 +70,8 @@ _DEFAULTS: dict[tuple[str, ...], tuple[Any, ...]] = {
     ("tool_choice", "kind"): (pb.TOOL_KIND_FUNCTION,),
     ("tools", "kind"): (pb.TOOL_KIND_FUNCTION,),
     ("tools", "parameters_json"): ('{"type":"object","properties":{}}', '{"type":"object"}'),
-    ("tools", "name"): ("web_search_20250305",),  # that of a hosted tool is in its own words too
+    ("tools", "strict"): (False,),
+    ("tools", "name"): ("web_search_20250305", "web_search", "mcp"),  # that of a hosted tool is in its own words too
     ("reasoning", "adaptive"): (True,),
     ("messages", "role"): (pb.ROLE_USER, pb.ROLE_TOOL),
     ("messages", "parts", "tool_call", "kind"): (pb.TOOL_KIND_FUNCTION,),
@@ -78,6 +82,8 @@ _DEFAULTS: dict[tuple[str, ...], tuple[Any, ...]] = {
 }
 # What one wire format gives whether it is asked for or not.
 _GIVEN_ANYWAY: dict[str, frozenset[tuple[str, ...]]] = {
+    # Its thoughts are signed.
+    "anthropic": frozenset({("reasoning", "include_encrypted")}),
     # Its thoughts are summaries, and signed.
     "gemini": frozenset({("reasoning", "summary"), ("reasoning", "include_encrypted")}),
 }
@@ -184,14 +190,16 @@ def wholes(request: pb.CompletionRequest) -> Iterator[Place]:
         yield from ((("messages", at), ("parts", part_at)) for part_at in reversed(range(len(message.parts))))
     yield from ((("tools", at),) for at in reversed(range(len(request.tools))))
     yield from (((name, None),) for name in ("audio", "logprobs", "response_format") if request.HasField(name))
+    yield from ((("sampling", None), ("stop", None)), (("modalities", None),))
     yield from places(request)
 
 
-@pytest.mark.parametrize("kind", WIRE_FORMATS)
+@pytest.mark.parametrize("kind", [*WIRE_FORMATS, "openai responses_only"])
 @pytest.mark.parametrize("name", REQUESTS)
 def test_nothing_that_a_caller_says_is_dropped_without_a_word(name: str, kind: str) -> None:
     """Carried, warned of by name, or refused by name."""
-    codec = WIRE_FORMATS[kind](mint=lambda: "call_minted")
+    wire_format, *capabilities = kind.split()
+    codec = WIRE_FORMATS[wire_format](capabilities, mint=lambda: "call_minted")
     request = let_pass(codec, read(name))
     whole = outcome(codec, request)
     dropped = [

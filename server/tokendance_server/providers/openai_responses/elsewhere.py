@@ -174,6 +174,9 @@ def simplify(request: pb.CompletionRequest) -> Plain:
     if copy.logprobs.top and request.dialect == _DIALECT:
         # Said expressly, because in this dialect the number alone asks for them.
         copy.logprobs.enabled = True
+    for index, tool in enumerate(request.tools):
+        if tool.namespace_json:
+            _describe(request, index, copy.tools[index], told)
     names = _rename_tools(copy)
     flat = {name: short for short, name in names.items()}
     del copy.messages[:]
@@ -208,6 +211,15 @@ def short_name(namespace: str, name: str) -> str:
 
 def _needs(request: pb.CompletionRequest) -> bool:
     return request.dialect == _DIALECT or any(tool.namespace for tool in request.tools)
+
+
+def _describe(request: pb.CompletionRequest, index: int, tool: pb.Tool, told: Warnings) -> None:
+    """Put what a namespace says of itself into the description of its first tool; what else it says is told."""
+    about = json_text.caller_extra(tool.namespace_json, "namespace_json")
+    said = about.pop("description", None)
+    if isinstance(said, str) and said:
+        tool.description = f"{said}\n\n{tool.description}" if tool.description else said
+    told.add_all(about, "This model has no place for the field.", f"{tool_place(request, index)}.")
 
 
 def _rename_tools(request: pb.CompletionRequest) -> dict[str, Name]:

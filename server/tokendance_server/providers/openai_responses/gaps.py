@@ -4,7 +4,8 @@ Refused, because the answer would be another one: several answers, stop texts, b
 pictures, content of another dialect, and fields that would steer the call past the gateway's own choice of model and
 credential.
 Left out and named: a seed, top_k, a cap on reasoning tokens, names of participants, the failure mark of a tool's
-result, reasoning that another provider's model made, and unknown fields and hosted tools of other dialects.
+result, reasoning that another provider's model made, marks for caches, sources that earlier turns cite, and unknown
+fields and hosted tools of other dialects.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def _sampling_gaps(request: pb.CompletionRequest, gaps: Warnings) -> None:
         raise _unsupported("stop", "This model ends at no stop texts; leave out stop.")
     if sampling.logit_bias:
         raise _unsupported("logit_bias", "This model takes no bias of tokens; leave out logit_bias.")
-    if request.HasField("audio") or any(kind != pb.MODALITY_TEXT for kind in request.modalities):
-        raise _unsupported("modalities", "This model answers in text; leave out modalities and audio.")
+    if any(kind != pb.MODALITY_TEXT for kind in request.modalities):
+        raise _unsupported("modalities", "This model answers in text; leave out modalities.")
     if sampling.HasField("seed"):
         gaps.add("seed", "This model takes no seed.")
     if sampling.HasField("top_k"):
@@ -96,6 +97,12 @@ def _message_gaps(request: pb.CompletionRequest, own: bool, gaps: Warnings) -> N
             _foreign(message.extra_json, partial(place, request, at), own, gaps)
         for part_at, part in enumerate(message.parts):
             kind = part.WhichOneof("content")
+            if part.HasField("cache_breakpoint") and not own:
+                path = f"{place(request, at, part_at)}.cache_breakpoint"
+                gaps.add(path, "This model's provider decides itself what it caches.")
+            if kind == "text" and part.text.citations:
+                path = f"{place(request, at, part_at)}.citations"
+                gaps.add(path, "Sources that an earlier turn cites are not sent back to this model.")
             if kind == "text" and not part.extra_json:
                 continue
             if kind == "reasoning":

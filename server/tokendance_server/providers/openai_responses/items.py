@@ -26,7 +26,7 @@ def write_items(request: pb.CompletionRequest, own: bool, body: Json) -> list[Js
     items: list[Json] = []
     for message in request.messages:
         path = f"input[{len(items)}]"
-        if own and message.instructions:
+        if own and message.instructions and message.role == pb.ROLE_SYSTEM:
             body["instructions"] = "".join(part.text.text for part in message.parts)
         elif message.role == pb.ROLE_ASSISTANT:
             items += _said(message, path, own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_server.providers.field_paths import message_path, part_path
 
@@ -13,27 +15,23 @@ def is_item(kind: str) -> bool:
     return kind.endswith("_call") or kind in _OF_THE_MODEL
 
 
-def begins_item(part: pb.Part, *, first: bool) -> bool:
-    """Tell whether an item of the model's turn begins with this part; `first`: it follows no content."""
-    kind = part.WhichOneof("content")
-    if kind in ("tool_call", "reasoning") or (kind == "native" and is_item(part.native.type)):
-        return True
-    return first or part.HasField("item")
-
-
 def place(request: pb.CompletionRequest, at: int, part_at: int | None = None) -> str:
     """Return the path of a message, or of a part of it, in the caller's own dialect."""
     if request.dialect != pb.DIALECT_OPENAI_RESPONSES:
         return message_path(request, at) if part_at is None else part_path(request, at, part_at)
-    items = -1
-    for number, message in enumerate(request.messages[: at + 1]):
-        if not message.instructions:
-            items += _items_of(message, part_at + 1 if number == at and part_at is not None else None)
-    return "instructions" if items < 0 else f"input[{items}]"
+    if request.messages[at].instructions:
+        return "instructions"
+    before = sum(_items_of(message) for message in request.messages[:at] if not message.instructions)
+    if part_at is None:
+        return f"input[{before}]"
+    item, content = list(_within(request.messages[at]))[part_at]
+    return f"input[{before + item}]" if content is None else f"input[{before + item}].content[{content}]"
 
 
 def tool_place(request: pb.CompletionRequest, index: int) -> str:
     """Return the path of a tool, by its place among those of the canonical form."""
+    if index < len(request.tools) and request.tools[index].HasField("declared_in"):
+        return f"{place(request, request.tools[index].declared_in)}.tools"
     top, within = -1, -1
     space = ""
     for tool in request.tools[: index + 1]:
@@ -43,18 +41,27 @@ def tool_place(request: pb.CompletionRequest, index: int) -> str:
             within += 1
         else:
             top, within, space = top + 1, 0, tool.namespace
-    if index < len(request.tools) and request.tools[index].HasField("declared_in"):
-        return f"{place(request, request.tools[index].declared_in)}.tools"
     return f"tools[{top}].tools[{within}]" if space else f"tools[{top}]"
 
 
-def _items_of(message: pb.Message, until: int | None) -> int:
-    if message.role != pb.ROLE_ASSISTANT:
-        return 1
-    items, first = 0, True
-    for part in message.parts[:until]:
-        if begins_item(part, first=first):
-            items += 1
+def _items_of(message: pb.Message) -> int:
+    return max((item for item, _ in _within(message)), default=0) + 1
+
+
+def _within(message: pb.Message) -> Iterator[tuple[int, int | None]]:
+    """For each part of a turn the item that it was written in, and its place in the content of that, if it has one."""
+    item, content = -1, -1
+    spoken = False
+    for part in message.parts:
         kind = part.WhichOneof("content")
-        first = kind in ("tool_call", "reasoning") or (kind == "native" and is_item(part.native.type))
-    return items
+        alone = kind in ("tool_call", "tool_result", "reasoning")
+        if kind == "native":
+            alone = message.role == pb.ROLE_TOOL or (message.role == pb.ROLE_ASSISTANT and is_item(part.native.type))
+        if alone:
+            item, spoken = item + 1, False
+            yield item, None
+            continue
+        begins = not spoken or (message.role == pb.ROLE_ASSISTANT and part.HasField("item"))
+        item, content = (item + 1, 0) if begins else (item, content + 1)
+        spoken = True
+        yield item, content
