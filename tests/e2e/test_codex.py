@@ -21,7 +21,9 @@ _SCRIPT = '{"input":"const r = await tools.exec_command({cmd:\'printf hi > hello
 @pytest.fixture(scope="module")
 def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node of these tests alone."""
-    with running("one", tmp_path_factory.mktemp("codex"), upstream.base_url, ["sim-agent", *MODELS]) as node:
+    with running(
+        "one", tmp_path_factory.mktemp("codex"), upstream.base_url, ["sim-agent", "sim:first=3", *MODELS]
+    ) as node:
         yield node
 
 
@@ -65,6 +67,13 @@ def test_reasoning_goes_back_to_the_provider_that_made_it(house: Node, upstream:
     assert all(body["store"] is False for body in bodies)
     (thought,) = [item for item in bodies[1]["input"] if item["type"] == "reasoning"]
     assert thought["encrypted_content"] == "sealed-by-the-simulator"
+
+
+def test_silence_does_not_end_a_turn(house: Node, tmp_path: Path) -> None:
+    """Codex counts only data as a sign of life, and here it would give up long before the model begins."""
+    settings = "stream_idle_timeout_ms = 1000\nstream_max_retries = 0\n"
+    run = run_codex(house, tmp_path / "work", "patient/sim:first=3", "Hello", settings=settings)
+    assert run.exit_code == 0, run
 
 
 def test_the_record_of_a_call_names_codex(house: Node, tmp_path: Path) -> None:
