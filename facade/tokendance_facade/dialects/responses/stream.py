@@ -64,15 +64,16 @@ class ResponsesStreamEncoder:
                 if (
                     isinstance(item, OpenMessage)
                     and item.text_key == delta.part
-                    and not (delta.logprobs or delta.extra_json)
+                    and not (delta.logprobs or delta.extra_json or delta.choice)
                 ):
                     text = delta.text
                     item.say(text)
                     self._out += (_TEXT % self._sequence, item.text_head, output.dumps(text), _TEXT_END)
                     self._sequence += 1
-                else:
+                elif not delta.choice:
                     self._text(delta)
-            elif kind is not None:
+            elif kind is not None and not getattr(getattr(event, kind), "choice", 0):
+                # This dialect has one answer; others cannot be asked for in it.
                 self._other(kind, event)
         return self._taken()
 
