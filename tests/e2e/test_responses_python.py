@@ -72,6 +72,41 @@ def test_a_loop_of_tools(client: OpenAI, provider: str) -> None:
     assert text == "done"
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_two_tools_at_once(client: OpenAI, provider: str) -> None:
+    """Streamed, each call whole and in its place."""
+    tools: Any = [TOOL, {**TOOL, "name": "listen"}]
+    with client.responses.stream(model=f"{provider}sim-tools-parallel", input="Hi", tools=tools) as stream:
+        answer = stream.get_final_response()
+    calls = [item for item in answer.output if item.type == "function_call"]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+        ("look", {"at": "example"}),
+        ("listen", {"at": "example"}),
+    ]
+    assert len({call.call_id for call in calls}) == 2
+
+
+@pytest.mark.parametrize("provider", ["responses/", "claude/"])
+def test_thoughts_go_back_to_the_model_that_had_them(client: OpenAI, upstream: Upstream, provider: str) -> None:
+    """Sealed or signed, as their provider gave them, through a client that knows nothing of it."""
+    model = "fault:reasoning:base=sim-tools"
+    said: list[Any] = [{"role": "user", "content": "Look around"}]
+    with client.responses.stream(model=f"{provider}{model}", input=said, tools=[TOOL]) as stream:
+        answer = stream.get_final_response()
+    assert [item.type for item in answer.output] == ["reasoning", "function_call"]
+    said += [item.to_dict() for item in answer.output]
+    said.append({"type": "function_call_output", "call_id": said[-1]["call_id"], "output": "A house."})
+    upstream.forget()
+    client.responses.create(model=f"{provider}{model}", input=said, tools=[TOOL])
+    body = json.loads(upstream.log(model)[0]["body"])
+    if provider == "claude/":
+        thought = body["messages"][1]["content"][0]
+        assert (thought["type"], thought["thinking"]) == ("thinking", "Let me think about that for a moment.")
+        assert thought["signature"]
+    else:
+        assert body["input"][1]["encrypted_content"] == "sealed-by-the-simulator"
+
+
 @pytest.mark.parametrize("provider", ["", "responses/"])
 def test_structured_output(client: OpenAI, provider: str) -> None:
     """The SDK's parser gets what it asked for."""
