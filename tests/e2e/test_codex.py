@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_silence_does_not_end_a_turn(house: Node, tmp_path: Path) -> None:
     settings = "stream_idle_timeout_ms = 1000\nstream_max_retries = 0\n"
     run = run_codex(house, tmp_path / "work", "patient/sim:first=3", "Hello", settings=settings)
     assert run.exit_code == 0, run
+
+
+def test_a_client_that_tries_a_websocket_turns_to_http(house: Node, tmp_path: Path) -> None:
+    """At once, and without a word to its user."""
+    began = time.monotonic()
+    run = run_codex(house, tmp_path / "work", "sim-agent", "Hello", settings="supports_websockets = true\n")
+    assert (run.exit_code, run.said) == (0, ["done"]), run
+    assert time.monotonic() - began < 6
+    assert "websocket_not_served" in house.text
 
 
 def test_the_record_of_a_call_names_codex(house: Node, tmp_path: Path) -> None:

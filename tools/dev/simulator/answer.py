@@ -18,6 +18,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 UPSTREAM_HEADERS = (
     b"x-request-id: req_upstream_canary\r\n"
     b"openai-organization: upstream-org-canary\r\n"
+    b"openai-model: upstream-model-canary\r\n"
+    b"x-codex-primary-used-percent: 99-canary\r\n"
     b"server: upstream-server-canary\r\n"
 )
 

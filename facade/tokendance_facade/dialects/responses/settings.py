@@ -19,6 +19,9 @@ _DEFAULTS: Document = {
     "service_tier": "default",
     "metadata": {},
 }
+MAX_SHOWN_CHARACTERS = 256 * 1024
+"""Longer instructions are not repeated: a stream would send them three times over."""
+
 _OPTIONAL = ("instructions", "max_output_tokens", "max_tool_calls", "prompt_cache_key", "safety_identifier", "user")
 _SHOWN_IF_SENT = ("prompt_cache_retention", "prompt_cache_options", "context_management")
 
@@ -29,6 +32,8 @@ def settings_of(document: Document) -> Document:
     for name, default in _DEFAULTS.items():
         given = document.get(name)
         settings[name] = default if given is None else given
+    if len(settings["instructions"] or "") > MAX_SHOWN_CHARACTERS:
+        settings["instructions"] = None
     settings["tools"] = [_tool(tool) for tool in document.get("tools") or ()]
     settings["text"] = _text(document.get("text") or {})
     settings["reasoning"] = {"effort": None, "summary": None, **(document.get("reasoning") or {})}

@@ -203,3 +203,9 @@ def test_reasoning_of_strangers_is_taken_as_it_is() -> None:
     ]
     parts = canonical(input=items).messages[0].parts
     assert [part.reasoning.encrypted_content for part in parts] == ["x", "tdr1.%%"]
+
+
+def test_long_instructions_are_not_repeated() -> None:
+    """They would come back three times over in a stream."""
+    assert read(instructions="Be brief.").settings["instructions"] == "Be brief."
+    assert read(instructions="x" * 300_000).settings["instructions"] is None
