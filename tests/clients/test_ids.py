@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from tokendance.ids import encode_uuid7, new_id
@@ -27,3 +28,20 @@ def test_the_number_is_a_uuid_of_version_7() -> None:
     assert number >> 80 == 0x0123456789AB
     assert number >> 76 & 0xF == 7
     assert number >> 62 & 0b11 == 0b10
+
+
+def test_a_child_of_a_fork_mints_other_ids() -> None:
+    """Randomness that was at hand is the parent's alone."""
+    new_id("req")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, "".join(new_id("req")[-12:] for _ in range(300)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    told = os.read(reader, 65536).decode()
+    os.close(reader)
+    os.close(writer)
+    theirs = {told[at : at + 12] for at in range(0, len(told), 12)}
+    assert len(theirs) == 300
+    assert theirs.isdisjoint(new_id("req")[-12:] for _ in range(300))
