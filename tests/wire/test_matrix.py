@@ -194,7 +194,7 @@ def wholes(request: pb.CompletionRequest) -> Iterator[Place]:
     yield from places(request)
 
 
-@pytest.mark.parametrize("kind", [*WIRE_FORMATS, "openai responses_only"])
+@pytest.mark.parametrize("kind", [*WIRE_FORMATS, "openai responses_only", "openai no_custom"])
 @pytest.mark.parametrize("name", REQUESTS)
 def test_nothing_that_a_caller_says_is_dropped_without_a_word(name: str, kind: str) -> None:
     """Carried, warned of by name, or refused by name."""

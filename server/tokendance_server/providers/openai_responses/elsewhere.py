@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import CapsOutput, Codec, StreamDecoder, UpstreamRequest, json_text
+from tokendance_server.providers.openai_responses.custom_tools import (
+    StreamedInputs,
+    call_as_function,
+    declare_as_functions,
+    has_custom,
+    restore_call,
+)
 from tokendance_server.providers.openai_responses.places import is_item, place, tool_place
 from tokendance_server.providers.warnings import Warnings
 
@@ -57,20 +64,26 @@ class Plain(NamedTuple):
     kept: Sequence[Sequence[int]]
     """For each message its place among the caller's, and those of its parts, as `[message, part, part, …]`."""
     warnings: Sequence[pb.Warning]
+    custom: Collection[str]
+    """The names of the functions that stand for custom tools."""
 
 
 class ElsewhereCodec:
-    """A codec of another wire format that takes Responses requests, too. Others pass unchanged."""
+    """A codec of another wire format that takes Responses requests, too. Others pass unchanged.
 
-    def __init__(self, codec: Codec) -> None:
+    Without `takes_custom`, custom tools of any dialect go upstream as functions.
+    """
+
+    def __init__(self, codec: Codec, *, takes_custom: bool = True) -> None:
         self.models_path = codec.models_path
         self._codec = codec
+        self._takes_custom = takes_custom
 
     def warnings(self, request: pb.CompletionRequest) -> Sequence[pb.Warning]:
         """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
-        if not _needs(request):
+        if not self._needs(request):
             return self._codec.warnings(request)
-        plain = simplify(request)
+        plain = self._simplify(request)
         told = Warnings()
         for warning in plain.warnings:
             told.add(warning.field, warning.why)
@@ -90,28 +103,33 @@ class ElsewhereCodec:
 
     def encode_completion(self, request: pb.CompletionRequest, model: str, *, stream: bool) -> UpstreamRequest:
         """Write the request for the upstream's model; `warnings` has let it pass."""
-        asked = simplify(request).request if _needs(request) else request
+        asked = self._simplify(request).request if self._needs(request) else request
         return self._codec.encode_completion(asked, model, stream=stream)
 
     def decode_completion(self, body: bytes, request: pb.CompletionRequest) -> pb.Completion:
         """Read a whole answer. Raises provider_error, or the error that it holds."""
-        if not _needs(request):
+        if not self._needs(request):
             return self._codec.decode_completion(body, request)
-        plain = simplify(request)
+        plain = self._simplify(request)
         completion = self._codec.decode_completion(body, plain.request)
-        for choice in completion.choices if plain.names else ():
+        for choice in completion.choices:
             for part in choice.message.parts:
-                if part.HasField("tool_call") and part.tool_call.name in plain.names:
-                    part.tool_call.namespace, part.tool_call.name = plain.names[part.tool_call.name]
+                if not part.HasField("tool_call"):
+                    continue
+                call = part.tool_call
+                if call.name in plain.custom:
+                    restore_call(call)
+                if call.name in plain.names:
+                    call.namespace, call.name = plain.names[call.name]
         return completion
 
     def stream_decoder(self, request: pb.CompletionRequest) -> StreamDecoder:
         """Return a decoder for one streamed answer to `request`."""
-        if not _needs(request):
+        if not self._needs(request):
             return self._codec.stream_decoder(request)
-        plain = simplify(request)
+        plain = self._simplify(request)
         decoder = self._codec.stream_decoder(plain.request)
-        return _Renaming(decoder, plain.names) if plain.names else decoder
+        return _Restoring(decoder, plain) if plain.names or plain.custom else decoder
 
     def encode_embeddings(self, request: pb.EmbeddingsRequest, model: str) -> UpstreamRequest:
         """Write the request for vectors."""
@@ -137,34 +155,45 @@ class ElsewhereCodec:
         """Return the headers that carry the credential."""
         return self._codec.credential_headers(credential)
 
+    def _needs(self, request: pb.CompletionRequest) -> bool:
+        if request.dialect == _DIALECT or any(tool.namespace for tool in request.tools):
+            return True
+        return not self._takes_custom and has_custom(request)
 
-class _Renaming:
-    """A stream whose calls get back the names that their tools have for the caller."""
+    def _simplify(self, request: pb.CompletionRequest) -> Plain:
+        return simplify(request, takes_custom=self._takes_custom)
 
-    def __init__(self, decoder: StreamDecoder, names: Mapping[str, Name]) -> None:
+
+class _Restoring:
+    """A stream whose calls get back the names, and the kinds, that their tools have for the caller."""
+
+    def __init__(self, decoder: StreamDecoder, plain: Plain) -> None:
         self._decoder = decoder
-        self._names = names
+        self._names = plain.names
+        self._inputs = StreamedInputs(plain.custom) if plain.custom else None
         self.done = decoder.done
 
     def feed(self, data: bytes) -> Sequence[pb.CompletionEvent]:
         """Return what these bytes complete."""
         events = self._decoder.feed(data)
         self.done = self._decoder.done
-        return self._renamed(events)
+        return self._restored(events)
 
     def close(self) -> Sequence[pb.CompletionEvent]:
         """Return what the end of the body completes."""
-        return self._renamed(self._decoder.close())
+        return self._restored(self._decoder.close())
 
-    def _renamed(self, events: Sequence[pb.CompletionEvent]) -> Sequence[pb.CompletionEvent]:
+    def _restored(self, events: Sequence[pb.CompletionEvent]) -> Sequence[pb.CompletionEvent]:
+        if self._inputs is not None:
+            events = self._inputs.restored(events)
         for event in events:
             if event.HasField("tool_call") and event.tool_call.name in self._names:
                 event.tool_call.namespace, event.tool_call.name = self._names[event.tool_call.name]
         return events
 
 
-def simplify(request: pb.CompletionRequest) -> Plain:
-    """Return a copy of a request in which nothing is left that only Responses has.
+def simplify(request: pb.CompletionRequest, *, takes_custom: bool = True) -> Plain:
+    """Return a copy of a request in which nothing is left that only Responses has, nor custom tools if unwanted.
 
     Raises unsupported_parameter for items that no other upstream can read.
     """
@@ -178,6 +207,13 @@ def simplify(request: pb.CompletionRequest) -> Plain:
         if tool.namespace_json:
             _describe(request, index, copy.tools[index], told)
     names = _rename_tools(copy)
+    custom: Collection[str] = ()
+    if not takes_custom:
+        for index, tool in enumerate(request.tools):
+            if tool.format_json:
+                path = tool_place(request, index) if request.dialect == _DIALECT else f"tools[{index}]"
+                told.add(f"{path}.format", "This model follows no grammar; the tool's input is free text.")
+        custom = declare_as_functions(copy)
     flat = {name: short for short, name in names.items()}
     del copy.messages[:]
     kept: list[list[int]] = []
@@ -191,12 +227,14 @@ def simplify(request: pb.CompletionRequest) -> Plain:
             del into.parts[:]
             into.parts.extend(message.parts[part_at] for part_at in parts)
         for part in into.parts:
+            if not takes_custom:
+                call_as_function(part)
             if part.HasField("tool_call"):
                 call = part.tool_call
                 call.name = flat.get(Name(call.namespace, call.name)) or short_name(call.namespace, call.name)
                 call.namespace = ""
         kept.append([at, *parts])
-    return Plain(copy, names, kept, told.told())
+    return Plain(copy, names, kept, told.told(), custom)
 
 
 def short_name(namespace: str, name: str) -> str:
@@ -207,10 +245,6 @@ def short_name(namespace: str, name: str) -> str:
         return plain
     digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
     return f"{plain[: _MOST_CHARACTERS - 9]}_{digest}"
-
-
-def _needs(request: pb.CompletionRequest) -> bool:
-    return request.dialect == _DIALECT or any(tool.namespace for tool in request.tools)
 
 
 def _describe(request: pb.CompletionRequest, index: int, tool: pb.Tool, told: Warnings) -> None:
