@@ -39,7 +39,15 @@ def _with_responses(make: MakesCodec) -> MakesCodec:
         chat = ElsewhereCodec(codec, takes_custom=NO_CUSTOM not in capabilities)
         if RESPONSES not in capabilities and RESPONSES_ONLY not in capabilities:
             return chat
-        return ResponsesCodec(chat, only=RESPONSES_ONLY in capabilities, mint=mint, event_bytes=event_bytes)
+        # Azure's dated address wants its version behind every path.
+        _, query, version = chat.models_path.partition("?")
+        return ResponsesCodec(
+            chat,
+            only=RESPONSES_ONLY in capabilities,
+            path=f"/responses{query}{version}",
+            mint=mint,
+            event_bytes=event_bytes,
+        )
 
     return both
 

@@ -48,6 +48,14 @@ def test_each_dialect_has_its_path(capabilities: list[str], dialect: pb.Dialect.
         assert codec.encode_completion(request(dialect), "u", stream=True).path == path
 
 
+def test_a_dated_address_has_its_version_behind_this_path_too() -> None:
+    """The name of the deployment is in the body here, and not in the path."""
+    codec = WIRE_FORMATS["azure-openai"](["api_version:2025-04-01-preview", "responses"])
+    asked = codec.encode_completion(request(pb.DIALECT_OPENAI_RESPONSES), "mine", stream=False)
+    assert asked.path == "/responses?api-version=2025-04-01-preview"
+    assert json.loads(asked.body)["model"] == "mine"
+
+
 def test_vectors_and_models_are_asked_for_as_ever() -> None:
     """The rest of the server is the same."""
     assert BOTH.models_path == "/models"
