@@ -38,6 +38,8 @@ class HttpUpstream:
 
     def __init__(self, codec: Codec, transport: Transport, provider: ProviderConfig) -> None:
         self._codec = codec
+        # Asked once: of a protocol the answer takes longer than writing a request.
+        self._caps = codec if isinstance(codec, CapsOutput) else None
         self._transport = transport
         self._provider = provider
         self._base = _check_base_url(provider.base_url)
@@ -102,8 +104,8 @@ class HttpUpstream:
     def _encode(
         self, request: completion_pb2.CompletionRequest, call: UpstreamCall, *, stream: bool
     ) -> UpstreamRequest:
-        if isinstance(self._codec, CapsOutput):
-            request = self._codec.capped(request, call.output_cap)
+        if self._caps is not None:
+            request = self._caps.capped(request, call.output_cap)
         return self._codec.encode_completion(request, call.model, stream=stream)
 
     async def _ask(self, asked: UpstreamRequest, call: UpstreamCall) -> bytes:

@@ -66,8 +66,7 @@ def _read_details(counts: dict[str, Any], total: int | None, usage: pb.Usage) ->
         if not isinstance(details, dict):
             continue
         for name, value in details.items():
-            count = _count(value)
-            if not count:
+            if not value or not (count := _count(value)):
                 continue
             if name in fields:
                 setattr(usage, fields[name], count)
