@@ -37,6 +37,7 @@ check: setup .venv-gen/.installed ## format, lint, types, import floors, proto r
 	.venv-gen/bin/python tools/dev/gen_proto.py --check
 	$(BIN)/python tools/dev/check_proto.py
 	$(BIN)/python tools/dev/error_docs.py --check
+	$(BIN)/python tools/dev/client_docs.py --check
 	$(BIN)/python tools/dev/gen_openapi.py --check
 	$(BIN)/python tools/dev/gen_reference.py --check
 	$(BIN)/python tools/dev/gen_public_openapi.py --check
@@ -48,6 +49,7 @@ lock: ## renew the locks of both Python environments from the pyproject files
 gen: .venv/.installed .venv-gen/.installed ## write the stubs, proto/api.binpb, proto/errors.md, the OpenAPI documents and the site's references
 	.venv-gen/bin/python tools/dev/gen_proto.py
 	$(BIN)/python tools/dev/error_docs.py
+	$(BIN)/python tools/dev/client_docs.py
 	$(BIN)/python tools/dev/gen_openapi.py
 	$(BIN)/python tools/dev/gen_reference.py
 	$(BIN)/python tools/dev/gen_public_openapi.py

@@ -32,6 +32,7 @@ from tokendance_cli.commands import (
 from tokendance_cli.commands.apply import apply, diff
 from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.completion import completion
+from tokendance_cli.commands.config import config
 from tokendance_cli.commands.console import console
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
@@ -112,6 +113,7 @@ app.command("apply")(apply)
 app.command("diff")(diff)
 app.command("chat")(chat)
 app.command("doctor")(doctor)
+app.command("config")(config)
 app.command("errors")(errors)
 app.command("completion")(completion)
 
