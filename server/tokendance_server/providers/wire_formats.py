@@ -10,7 +10,7 @@ from tokendance_server.providers.anthropic import AnthropicCodec
 from tokendance_server.providers.azure import azure_codec
 from tokendance_server.providers.gemini import GeminiCodec
 from tokendance_server.providers.openai import OpenAICodec, mint_call_id
-from tokendance_server.providers.openai.capabilities import RESPONSES, RESPONSES_ONLY
+from tokendance_server.providers.openai.capabilities import NO_CUSTOM, RESPONSES, RESPONSES_ONLY
 from tokendance_server.providers.openai_responses import ResponsesCodec
 from tokendance_server.providers.openai_responses.elsewhere import ElsewhereCodec
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
@@ -35,10 +35,19 @@ def _with_responses(make: MakesCodec) -> MakesCodec:
         mint: Callable[[], str] = mint_call_id,
         event_bytes: int = DEFAULT_EVENT_BYTES,
     ) -> Codec:
-        chat = ElsewhereCodec(make(capabilities, mint=mint, event_bytes=event_bytes))
+        codec = make(capabilities, mint=mint, event_bytes=event_bytes)
+        chat = ElsewhereCodec(codec, takes_custom=NO_CUSTOM not in capabilities)
         if RESPONSES not in capabilities and RESPONSES_ONLY not in capabilities:
             return chat
-        return ResponsesCodec(chat, only=RESPONSES_ONLY in capabilities, mint=mint, event_bytes=event_bytes)
+        # Azure's dated address wants its version behind every path.
+        _, query, version = chat.models_path.partition("?")
+        return ResponsesCodec(
+            chat,
+            only=RESPONSES_ONLY in capabilities,
+            path=f"/responses{query}{version}",
+            mint=mint,
+            event_bytes=event_bytes,
+        )
 
     return both
 

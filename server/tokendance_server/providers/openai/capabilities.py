@@ -12,6 +12,8 @@ What well-known servers need:
     Fireworks   required_is_any
     Ollama      reasoning no_required no_n
     vLLM, SGLang, llama.cpp, LM Studio, OpenRouter, Together: none
+
+Custom tools are OpenAI's and Azure's alone; for all others `no_custom` makes functions of them, where callers have any.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ ALLOWED_TOOLS = "allowed_tools"
 REQUIRED_IS_ANY = "required_is_any"
 NO_REQUIRED = "no_required"
 NO_STRICT = "no_strict"
+NO_CUSTOM = "no_custom"
 NO_N = "no_n"
 NO_LOGPROBS = "no_logprobs"
 NO_STREAM_OPTIONS = "no_stream_options"
@@ -46,6 +49,7 @@ CAPABILITIES: dict[str, str] = {
     REQUIRED_IS_ANY: "The tool choice `required` is written `any`.",
     NO_REQUIRED: "A tool cannot be made to be called: the choices `required` and of one tool are refused.",
     NO_STRICT: "`strict` of tools is left out.",
+    NO_CUSTOM: "Custom tools are sent as functions of one text, and their calls come back as custom ones.",
     NO_N: "More than one choice is refused.",
     NO_LOGPROBS: "Log probabilities are refused.",
     NO_STREAM_OPTIONS: "Usage is not asked for in streams: the server refuses the question or answers unasked.",

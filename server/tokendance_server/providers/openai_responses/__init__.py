@@ -31,8 +31,8 @@ _encode = msgspec.json.Encoder().encode
 class ResponsesCodec:
     """The two wire formats of a server, `chat` being the codec of the other one.
 
-    Calls that came as Responses go as such, to `path`; with `only`, all do. Everything but completions is as `chat` has
-    it. `mint` makes ids for calls of servers that give none; `event_bytes` is the largest event of a stream.
+    Calls that came as Responses go as such, to `path`; with `only`, all do. Everything but completions is as `chat` has it.
+    `mint` makes ids for calls of servers that give none; `event_bytes` is the largest event of a stream.
     """
 
     def __init__(
@@ -40,12 +40,14 @@ class ResponsesCodec:
         chat: Codec,
         *,
         only: bool = False,
+        path: str = "/responses",
         mint: Callable[[], str],
         event_bytes: int = DEFAULT_EVENT_BYTES,
     ) -> None:
         self.models_path = chat.models_path
         self._chat = chat
         self._only = only
+        self._path = path
         self._mint = mint
         self._event_bytes = event_bytes
 
@@ -57,7 +59,7 @@ class ResponsesCodec:
         """Write the request for the upstream's model; `warnings` has let it pass."""
         if not self._speaks(request):
             return self._chat.encode_completion(request, model, stream=stream)
-        return UpstreamRequest("/responses", _encode(write_request(request, model, stream=stream)))
+        return UpstreamRequest(self._path, _encode(write_request(request, model, stream=stream)))
 
     def decode_completion(self, body: bytes, request: pb.CompletionRequest) -> pb.Completion:
         """Read a whole answer. Raises provider_error, or the error that it holds."""
