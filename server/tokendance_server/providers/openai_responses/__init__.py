@@ -31,8 +31,8 @@ _encode = msgspec.json.Encoder().encode
 class ResponsesCodec:
     """The two wire formats of a server, `chat` being the codec of the other one.
 
-    Calls that came as Responses go as such, to `path`; with `only`, all do. Everything but completions is as `chat` has it.
-    `mint` makes ids for calls of servers that give none; `event_bytes` is the largest event of a stream.
+    Calls that came as Responses go as such, to `path`; with `only`, all do. Everything but completions is as `chat` has
+    it. `mint` makes ids for calls of servers that give none; `event_bytes` is the largest event of a stream.
     """
 
     def __init__(
