@@ -2,6 +2,8 @@
 
 import pytest
 
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance_server.providers import CapsOutput
 from tokendance_server.providers.wire_formats import KINDS, WIRE_FORMATS, check_kind
 
 
@@ -20,3 +22,11 @@ def test_what_is_no_kind_is_told_with_those_that_are() -> None:
     check_kind("demo")
     with pytest.raises(ValueError, match="the built-in demo has no capabilities"):
         check_kind("demo", {"bearer"})
+
+
+def test_a_wire_format_that_must_name_a_cap_is_given_the_models() -> None:
+    """Whatever stands around its codec."""
+    codec = WIRE_FORMATS["anthropic"]()
+    assert isinstance(codec, CapsOutput)
+    assert codec.capped(pb.CompletionRequest(), 77).max_output_tokens == 77
+    assert codec.capped(pb.CompletionRequest(max_output_tokens=5), 77).max_output_tokens == 5

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tokendance.gateway.v1 import completion_pb2
 from tokendance.gateway.v1 import models_service_pb2 as pb
 from tokendance_cli.catalogue_file.positions import Path
 from tokendance_cli.catalogue_file.schema import Declared, DeclaredModel, DeclaredProvider
@@ -19,6 +21,9 @@ Kind = Literal["provider", "model", "organization", "team", "member", "policy"]
 
 _CAPABILITIES = {name: f"MODEL_CAPABILITY_{name.upper()}" for name in (
     "completions", "embeddings", "tools", "structured_output", "reasoning")}  # fmt: skip
+_MODALITIES = {name: completion_pb2.Modality.Value(f"MODALITY_{name.upper()}") for name in ("text", "audio", "image")}
+_MODALITY_NAMES = {number: name for name, number in _MODALITIES.items()}
+_CAPS = ("max_concurrent_requests", "max_requests_per_minute", "max_tokens_per_minute")
 _CAPABILITY_NAMES = {pb.ModelCapability.Value(value): name for name, value in _CAPABILITIES.items()}
 
 # The paths of the update mask, where they are not the names that stand in the file.
@@ -28,6 +33,8 @@ PATHS: dict[str, dict[str, str]] = {
         "connect_timeout_s": "connect_timeout",
         "first_byte_timeout_s": "first_byte_timeout",
         "idle_timeout_s": "idle_timeout",
+        "more_credentials": "more_credential_references",
+        "client_key": "client_key_reference",
     },
     "model": {
         name: f"model.{name}"
@@ -41,8 +48,12 @@ PATHS: dict[str, dict[str, str]] = {
             "supported_parameters",
             "availability_note",
             "owned_by",
+            "input_modalities",
+            "output_modalities",
+            "successor",
         )
-    },
+    }
+    | {"deprecation_date": "model.deprecate_time"},
 }
 
 
@@ -120,6 +131,12 @@ def provider_message(entry: Entry) -> pb.Provider:
         credential_reference=fields["credential"],
         capabilities=fields["capabilities"],
         extra_headers=fields["extra_headers"],
+        more_credential_references=fields["more_credentials"],
+        proxy_url=fields["proxy_url"],
+        ca_bundle_pem=fields["ca_bundle_pem"],
+        client_certificate_pem=fields["client_certificate_pem"],
+        client_key_reference=fields["client_key"],
+        **_caps(fields),
         etag=entry.etag,
     )
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout"):
@@ -130,7 +147,7 @@ def provider_message(entry: Entry) -> pb.Provider:
 def model_message(entry: Entry) -> pb.ModelConfig:
     """Return a model as the gateway takes it."""
     fields = entry.fields
-    return pb.ModelConfig(
+    message = pb.ModelConfig(
         model=pb.Model(
             name=f"models/{entry.name}",
             aliases=fields["aliases"],
@@ -142,19 +159,44 @@ def model_message(entry: Entry) -> pb.ModelConfig:
             supported_parameters=fields["supported_parameters"],
             availability_note=fields["availability_note"],
             owned_by=fields["owned_by"],
+            input_modalities=[_MODALITIES[name] for name in fields["input_modalities"]],
+            output_modalities=[_MODALITIES[name] for name in fields["output_modalities"]],
+            successor=fields["successor"],
         ),
-        routes=[
-            pb.Route(
-                provider=f"providers/{route['provider']}",
-                upstream_model=route["upstream_model"],
-                weight=route["weight"],
-                priority=route["priority"],
-            )
-            for route in fields["routes"]
-        ],
+        routes=map(_route_message, fields["routes"]),
+        fallbacks=[pb.Fallback(model=one["model"], causes=map(_cause, one["causes"])) for one in fields["fallbacks"]],
         visibility=pb.ModelVisibility.Value(f"MODEL_VISIBILITY_{fields['visibility'].upper()}"),
+        organizations=fields["organizations"],
         etag=entry.etag,
     )
+    if fields["deprecation_date"]:
+        message.model.deprecate_time.FromJsonString(f"{fields['deprecation_date']}T00:00:00Z")
+    return message
+
+
+def _route_message(route: dict[str, Any]) -> pb.Route:
+    return pb.Route(
+        provider=f"providers/{route['provider']}",
+        upstream_model=route["upstream_model"],
+        weight=route["weight"],
+        priority=route["priority"],
+        tags=route["tags"],
+        default_parameters_json=_text(route["default_parameters"]),
+        forced_parameters_json=_text(route["forced_parameters"]),
+        **_caps(route),
+    )
+
+
+def _cause(name: str) -> pb.FallbackCause.ValueType:
+    return pb.FallbackCause.Value(f"FALLBACK_CAUSE_{name.upper()}")
+
+
+def _caps(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in _CAPS if fields[name] is not None}
+
+
+def _text(parameters: dict[str, Any]) -> str:
+    return json.dumps(parameters, ensure_ascii=False) if parameters else ""
 
 
 def _declared_provider(one: DeclaredProvider, number: int) -> Entry:
@@ -166,7 +208,8 @@ def _declared_provider(one: DeclaredProvider, number: int) -> Entry:
 
 def _declared_model(one: DeclaredModel, number: int) -> Entry:
     fields = one.model_dump(mode="json", exclude={"name"})
-    fields["capabilities"] = list(dict.fromkeys(fields["capabilities"]))
+    for name in ("capabilities", "organizations", "input_modalities", "output_modalities"):
+        fields[name] = list(dict.fromkeys(fields[name]))
     return Entry("model", one.name, fields, path=("models", number))
 
 
@@ -181,6 +224,12 @@ def _kept_provider(one: pb.Provider) -> Entry:
         "connect_timeout_s": _seconds(one.connect_timeout),
         "first_byte_timeout_s": _seconds(one.first_byte_timeout),
         "idle_timeout_s": _seconds(one.idle_timeout),
+        "more_credentials": [*one.more_credential_references],
+        "proxy_url": one.proxy_url,
+        "ca_bundle_pem": one.ca_bundle_pem,
+        "client_certificate_pem": one.client_certificate_pem,
+        "client_key": one.client_key_reference,
+        **_kept_caps(one),
     }
     return Entry("provider", one.name.removeprefix("providers/"), fields, one.etag, one.read_only)
 
@@ -195,6 +244,10 @@ def _kept_model(one: pb.ModelConfig) -> Entry:
                 "upstream_model": route.upstream_model,
                 "weight": route.weight or 1,
                 "priority": route.priority,
+                "tags": [*route.tags],
+                "default_parameters": json.loads(route.default_parameters_json or "{}"),
+                "forced_parameters": json.loads(route.forced_parameters_json or "{}"),
+                **_kept_caps(route),
             }
             for route in one.routes
         ],
@@ -206,9 +259,30 @@ def _kept_model(one: pb.ModelConfig) -> Entry:
         "supported_parameters": [*model.supported_parameters],
         "availability_note": model.availability_note,
         "owned_by": model.owned_by,
-        "visibility": "public" if one.visibility == pb.MODEL_VISIBILITY_PUBLIC else "internal",
+        "visibility": pb.ModelVisibility.Name(one.visibility).removeprefix("MODEL_VISIBILITY_").lower(),
+        "organizations": [*one.organizations],
+        "input_modalities": [_MODALITY_NAMES.get(number, str(number)) for number in model.input_modalities],
+        # A model that only embeds gives no text, and whoever wrote it need not know.
+        "output_modalities": [_MODALITY_NAMES.get(number, str(number)) for number in model.output_modalities]
+        or ["text"],
+        "deprecation_date": model.deprecate_time.ToDatetime().date().isoformat()
+        if model.HasField("deprecate_time")
+        else None,
+        "successor": model.successor,
+        "fallbacks": [
+            {"model": fallback.model.removeprefix("models/"), "causes": [*map(_cause_name, fallback.causes)]}
+            for fallback in one.fallbacks
+        ],
     }
     return Entry("model", model.id, fields, one.etag, one.read_only)
+
+
+def _kept_caps(one: Any) -> dict[str, Any]:
+    return {name: getattr(one, name) if one.HasField(name) else None for name in _CAPS}
+
+
+def _cause_name(cause: pb.FallbackCause.ValueType) -> str:
+    return pb.FallbackCause.Name(cause).removeprefix("FALLBACK_CAUSE_").lower()
 
 
 def _seconds(duration: Duration) -> float:

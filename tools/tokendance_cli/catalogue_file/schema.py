@@ -6,14 +6,29 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path as FilePath
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tokendance_cli.catalogue_file.people_schema import DeclaredOrganization
 from tokendance_cli.catalogue_file.positions import Document, Path, Place, Problem, UnreadableError, read_document
-from tokendance_server.config import ModelName, Name, Seconds, Settings
+from tokendance_server.config import (
+    CapSettings,
+    DefaultParameters,
+    FallbackSettings,
+    ForcedParameters,
+    ModalityName,
+    ModelName,
+    Name,
+    OrganizationName,
+    Seconds,
+    Settings,
+    Tag,
+    VisibilityName,
+    check_visibility,
+)
 from tokendance_server.providers.wire_formats import check_kind
 
 _BY_TYPE = {
@@ -30,19 +45,24 @@ _BY_TYPE = {
 }
 
 
-class DeclaredProvider(Settings):
-    """One entry of `providers`. Times in seconds."""
+class DeclaredProvider(CapSettings):
+    """One entry of `providers`. Times in seconds; caps hold for each credential."""
 
     name: Name
     kind: Name
     base_url: str = Field(default="", max_length=2048)
     public_label: str = Field(default="", max_length=100)
     credential: str = Field(default="", max_length=512)
+    more_credentials: tuple[Annotated[str, Field(max_length=512)], ...] = Field(default=(), max_length=15)
     capabilities: tuple[str, ...] = ()
     extra_headers: dict[str, str] = Field(default_factory=dict)
     connect_timeout_s: Seconds = 5
     first_byte_timeout_s: Seconds = 600
     idle_timeout_s: Seconds = 120
+    proxy_url: str = Field(default="", max_length=2048)
+    ca_bundle_pem: str = Field(default="", max_length=262_144)
+    client_certificate_pem: str = Field(default="", max_length=65_536)
+    client_key: str = Field(default="", max_length=512)
 
     @field_validator("base_url")
     @classmethod
@@ -51,12 +71,26 @@ class DeclaredProvider(Settings):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
 
-    @field_validator("credential")
+    @field_validator("credential", "client_key")
     @classmethod
     def _check_credential(cls, value: str) -> str:
         if value and not value.startswith(("env:TOKENDANCE_PROVIDER_", "file:")):
             raise ValueError("must be a reference: env:TOKENDANCE_PROVIDER_… or file:…, never the key itself")
         return value
+
+    @field_validator("more_credentials")
+    @classmethod
+    def _check_more_credentials(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            cls._check_credential(one)
+        return value
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _check_proxy_url(cls, value: str) -> str:
+        if value and not value.startswith("http://"):
+            raise ValueError("must start with http://")
+        return value.rstrip("/")
 
     @field_validator("kind")
     @classmethod
@@ -77,16 +111,23 @@ class DeclaredProvider(Settings):
             raise ValueError("base_url is missing")
         if self.kind == "demo" and (self.base_url or self.credential):
             raise ValueError("the built-in demo has no base_url and no credential")
+        if self.more_credentials and not self.credential:
+            raise ValueError("more_credentials go with a first credential")
+        if bool(self.client_key) != bool(self.client_certificate_pem):
+            raise ValueError("client_certificate_pem goes with client_key, and neither without the other")
         return self
 
 
-class DeclaredRoute(Settings):
+class DeclaredRoute(CapSettings):
     """One route of a model."""
 
     provider: Name
     upstream_model: ModelName
     weight: int = Field(default=1, ge=1, le=1000)
     priority: int = Field(default=0, ge=0, le=1000)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+    default_parameters: DefaultParameters = Field(default_factory=dict)
+    forced_parameters: ForcedParameters = Field(default_factory=dict)
 
 
 class DeclaredModel(Settings):
@@ -105,7 +146,18 @@ class DeclaredModel(Settings):
     supported_parameters: tuple[str, ...] = ()
     availability_note: str = Field(default="", max_length=1000)
     owned_by: str = Field(default="tokendance", min_length=1, max_length=100)
-    visibility: Literal["public", "internal"] = "internal"
+    visibility: VisibilityName = "internal"
+    organizations: tuple[OrganizationName, ...] = Field(default=(), max_length=1000)
+    input_modalities: tuple[ModalityName, ...] = Field(default=("text",), min_length=1)
+    output_modalities: tuple[ModalityName, ...] = Field(default=("text",), min_length=1)
+    deprecation_date: date | None = None
+    successor: str = Field(default="", max_length=256)
+    fallbacks: tuple[FallbackSettings, ...] = Field(default=(), max_length=10)
+
+    @model_validator(mode="after")
+    def _check_visibility(self) -> DeclaredModel:
+        check_visibility(self.visibility, self.organizations)
+        return self
 
     @field_validator("capabilities")
     @classmethod

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _PREFIX = re.compile(r"^(provider|model_config(\.model)?|organization|team|member|policy)\.")
 _STEP = re.compile(r"([a-z_]+)|\[(\d+)\]")
-_NAMES = {path: name for paths in PATHS.values() for name, path in paths.items() if "." not in path}
+_NAMES = {path.removeprefix("model."): name for paths in PATHS.values() for name, path in paths.items()} | {
+    f"{name}_json": name for name in ("default_parameters", "forced_parameters")
+}
 _OF_THE_FILE = (errors_pb2.ERROR_REASON_INVALID_REQUEST, errors_pb2.ERROR_REASON_FAILED_PRECONDITION)
 _UNSURE = (errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_SERVICE_STOPPING)
 

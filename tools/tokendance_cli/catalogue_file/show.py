@@ -100,4 +100,6 @@ def _value(value: Any) -> str:
 def _share(route: dict[str, Any]) -> str:
     parts = [f"weight {route['weight']}"] if route["weight"] != 1 else []
     parts += [f"priority {route['priority']}"] if route["priority"] else []
+    shown = ("provider", "upstream_model", "weight", "priority")
+    parts += [f"{name} {_value(value)}" for name, value in route.items() if name not in shown and value not in _EMPTY]
     return f" ({', '.join(parts)})" if parts else ""

@@ -1,4 +1,4 @@
-"""`tokendance models`: the models that a key may call, over REST, and what models cost."""
+"""`tokendance models`: the models that a key may call, over REST; what models cost, and what operators see of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from urllib.parse import quote
 
 import typer
 
-from tokendance_cli.commands import model_prices
+from tokendance_cli.commands import model_configs, model_prices
 from tokendance_cli.failures import CommandError, show_request_id
 from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_record, print_rows
 
-app = typer.Typer(no_args_is_help=True, help="The models that your key may call, and what models cost.")
+app = typer.Typer(
+    no_args_is_help=True, help="The models that your key may call, what models cost, and what operators see of them."
+)
 app.add_typer(model_prices.app, name="prices")
+app.command("inspect")(model_configs.inspect)
+app.command("discover")(model_configs.discover)
 
 BaseUrl = Annotated[
     str | None,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tokendance_cli.catalogue_file.schema import InvalidFileError, read_file
-from tokendance_server.providers.openai.capabilities import CAPABILITIES
+from tokendance_server.providers import anthropic, gemini, openai
+from tokendance_server.providers.wire_formats import KINDS
 
 ROOT = Path(__file__).resolve().parents[4]
 SECRET = "sk-canary"
@@ -27,15 +28,18 @@ def problems(tmp_path: Path, text: str | bytes) -> list[str]:
 def test_the_sample_has_no_fault() -> None:
     """Nor does anything in it stand for its default only by luck."""
     content = read_file(ROOT / "docs" / "gateway.sample.yaml").content
-    assert [one.name for one in content.providers] == ["openai", "vllm", "ollama"]
-    assert [one.name for one in content.models] == ["fast", "private", "embed"]
-    assert content.models[0].routes[1].priority == 1
+    assert [one.name for one in content.providers] == ["openai", "anthropic", "gemini", "azure", "vllm", "ollama"]
+    assert {one.kind for one in content.providers} == {"openai", "anthropic", "gemini", "azure-openai"}
+    assert [one.name for one in content.models] == ["fast", "deep", "private", "embed"]
+    assert content.models[0].routes[2].priority == 1
 
 
-def test_the_page_names_every_capability() -> None:
+def test_the_page_names_every_kind_and_every_capability() -> None:
     """Nobody finds them elsewhere."""
-    page = (ROOT / "docs" / "operations" / "catalogue.md").read_text()
-    assert [name for name in CAPABILITIES if f"| `{name}` |" not in page] == []
+    page = (ROOT / "docs" / "operations" / "providers.md").read_text()
+    capabilities = {**openai.CAPABILITIES, **gemini.CAPABILITIES, **anthropic.CAPABILITIES, "api_version:DATE": ""}
+    assert [name for name in capabilities if f"| `{name}` |" not in page] == []
+    assert [kind for kind in KINDS if f"| `{kind}` |" not in page] == []
 
 
 def test_everything_is_told_at_once(tmp_path: Path) -> None:
