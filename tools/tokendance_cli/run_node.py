@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from tokendance_server.telemetry import configure_logging
 # reach the wrong caller.
 _UVLOOP_FLOOR = (0, 23)
 _CUT_S = 5
+# What is there when a node is ready stays, so it is not searched for garbage again and again; and of what comes and
+# goes with calls nearly nothing is left for the search, so it may wait until there is more of it than by default.
+_GARBAGE_THRESHOLDS = (20_000, 20, 50)
 
 
 def run(settings: GatewaySettings, role: Role, loop: str, key_file: Path | None) -> None:
@@ -62,6 +66,7 @@ async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -
         if not await _started(node, signals, key_file):
             return
         _announce(node, settings, role, key_file)
+        _spare_searches()
         await signals.first.wait()
     except BaseException:
         await node.stop(0)
@@ -70,6 +75,12 @@ async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -
     stopping = asyncio.ensure_future(node.stop(settings.server.stop_grace_s))
     if await signals.second_before(stopping):
         await asyncio.wait_for(node.stop(0), _CUT_S)
+
+
+def _spare_searches() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 async def _started(node: Node, signals: _Signals, key_file: Path | None) -> bool:
