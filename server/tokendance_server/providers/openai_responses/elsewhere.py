@@ -78,6 +78,8 @@ class ElsewhereCodec:
         self.models_path = codec.models_path
         self._codec = codec
         self._takes_custom = takes_custom
+        # Asked once: of a protocol the answer takes longer than writing a request.
+        self._caps = codec if isinstance(codec, CapsOutput) else None
 
     def warnings(self, request: pb.CompletionRequest) -> Sequence[pb.Warning]:
         """Tell what would be left out; raises unsupported_parameter where that would change the answer."""
@@ -99,7 +101,7 @@ class ElsewhereCodec:
 
     def capped(self, request: pb.CompletionRequest, output_cap: int | None) -> pb.CompletionRequest:
         """Return the request with a cap on its answer, where the other wire format must name one."""
-        return self._codec.capped(request, output_cap) if isinstance(self._codec, CapsOutput) else request
+        return request if self._caps is None else self._caps.capped(request, output_cap)
 
     def encode_completion(self, request: pb.CompletionRequest, model: str, *, stream: bool) -> UpstreamRequest:
         """Write the request for the upstream's model; `warnings` has let it pass."""
