@@ -26,6 +26,10 @@ from tests.e2e.nodes import (
 from tests.e2e.operator_cli import documents, tokendance
 from tests.e2e.upstream import Upstream, until
 
+from tokendance_server.providers.wire_formats import WIRE_FORMATS
+
+SENTENCE = "The quick brown fox jumps over the lazy dog."
+
 SETTINGS = """\
 [server.egress]
 allow_private = ["10.0.0.0/24"]
@@ -80,8 +84,12 @@ def bench(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
     addresses = ["--http", f"127.0.0.1:{http}", "--internal", f"127.0.0.1:{internal}", "--grpc", f"127.0.0.1:{grpc}"]
     command = ["serve", "--config", "gateway.toml", "--data-dir", "data", "--key-file", "key", *addresses]
     secrets = clean_environment(
-        TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY, TOKENDANCE_PROVIDER_OPENAI="sk-a", TOKENDANCE_PROVIDER_VLLM="b"
+        TOKENDANCE_PROVIDER_SIM=PROVIDER_KEY,
+        **{f"TOKENDANCE_PROVIDER_{name}": "sk-a" for name in ("ANTHROPIC", "AZURE", "OPENAI", "VLLM")},
     )
+    folder.joinpath("data").mkdir(mode=0o700)
+    folder.joinpath("data", "secrets").mkdir(mode=0o700)
+    folder.joinpath("data", "secrets", "gemini").write_text("sk-a")
     process = start("node", command, folder, secrets)
     with stopping([process]):
         wait_ready(process, f"http://127.0.0.1:{internal}")
@@ -158,12 +166,123 @@ def test_the_sample_is_accepted(bench: Bench) -> None:
     """As it stands, where the node has the keys and the networks that it speaks of."""
     sample = (ROOT / "docs" / "gateway.sample.yaml").read_text()
     shown = bench.run("diff", text=sample)
-    assert (shown.returncode, shown.stderr, shown.stdout.splitlines()[-1]) == (1, "", "6 to create.")
+    assert (shown.returncode, shown.stderr, shown.stdout.splitlines()[-1]) == (1, "", "10 to create.")
     assert bench.run("apply", "--yes").returncode == 0
     assert bench.run("diff").returncode == 0
     listed = documents(bench.node.data_dir, "providers", "list")
-    assert [one["name"] for one in listed] == [f"providers/{name}" for name in ("ollama", "openai", "settled", "vllm")]
+    names = ("anthropic", "azure", "gemini", "ollama", "openai", "settled", "vllm")
+    assert [one["name"] for one in listed] == [f"providers/{name}" for name in names]
     assert "sk-a" not in json.dumps(listed)
+
+
+EVERYTHING = """\
+providers:
+  - name: sim
+    kind: openai
+    base_url: {base_url}
+    credential: env:TOKENDANCE_PROVIDER_SIM
+    more_credentials: [env:TOKENDANCE_PROVIDER_OPENAI]
+    max_concurrent_requests: 50
+    max_tokens_per_minute: 1000000
+    extra_headers: {{x-team: tests}}
+models:
+  - name: all
+    aliases: [below/*]
+    supported_parameters: [seed]
+    input_modalities: [text, image]
+    output_modalities: [text]
+    deprecation_date: 2031-02-03
+    successor: more
+    availability_note: Weekdays only.
+    visibility: public
+    routes:
+      - provider: sim
+        upstream_model: sim-echo
+        tags: [region:eu]
+        max_requests_per_minute: 1000
+        default_parameters: {{top_k: 5}}
+        forced_parameters: {{temperature: 0.25, metadata: {{team: tests}}}}
+    fallbacks:
+      - model: other
+        causes: [context_length]
+      - model: last
+"""
+
+
+async def test_everything_that_a_file_can_say_is_kept_and_counts(bench: Bench) -> None:
+    """A second time there is nothing to change; callers see what is theirs, and the upstream what is forced."""
+    text = EVERYTHING.format(base_url=bench.upstream.base_url)
+    assert bench.run("apply", "--yes", text=text).returncode == 0
+    again = bench.run("diff")
+    assert (again.returncode, again.stdout) == (0, "Nothing to change.\n")
+    changed = bench.run("diff", text=text.replace("temperature: 0.25", "temperature: 0.5"))
+    assert "forced_parameters" in changed.stdout
+
+    bench.upstream.forget()
+    assert await bench.answers("below/anything") == ""
+    sent = json.loads(bench.upstream.log()[-1]["body"])
+    assert (sent["model"], sent["top_k"], sent["temperature"]) == ("sim-echo", 5, 0.25)
+    assert sent["metadata"] == {"team": "tests"}
+
+    shown = documents(bench.node.data_dir, "models", "inspect", "all")
+    assert shown["routes"][0]["tags"] == ["region:eu"]
+    table = tokendance("--data-dir", str(bench.node.data_dir), "models", "inspect")
+    assert [line.split()[:2] for line in table.stdout.splitlines()[1:]] == [
+        ["all", "below/*"],
+        ["settled", "everybody"],
+    ]
+    seen = tokendance("models", "show", "below/x", "--format", "json", **key_of(bench))
+    model = json.loads(seen.stdout)
+    assert (model["id"], model["shutdown_date"], model["successor"]) == ("all", "2031-02-03", "more")
+    assert (model["input_modalities"], model["supported_parameters"]) == (["text", "image"], ["seed"])
+    missing = tokendance("--data-dir", str(bench.node.data_dir), "models", "inspect", "nothing")
+    assert (missing.returncode, missing.stdout) == (1, "")
+
+
+def key_of(bench: Bench) -> dict[str, str]:
+    """What a holder of the node's key has in its environment."""
+    return {"TOKENDANCE_BASE_URL": bench.node.base_url, "TOKENDANCE_API_KEY": bench.node.api_key}
+
+
+async def test_what_a_provider_has_is_written_as_a_file(bench: Bench) -> None:
+    """Which can be applied as it is; what is served already is listed only where it is wanted."""
+    assert bench.run("apply", "--yes", text=bench.text("name: sim-tools")).returncode == 0
+    found = tokendance("--data-dir", str(bench.node.data_dir), "models", "discover", "sim")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "  - name: sim-echo\n" in found.stdout
+    assert "  - name: sim\n" not in found.stdout
+    assert "    capabilities: [embeddings]" in found.stdout
+    applied = bench.run("apply", "--yes", text=found.stdout)
+    assert applied.returncode == 0, applied.stderr
+    assert await bench.answers("sim-echo") == ""
+    listed = documents(bench.node.data_dir, "models", "discover", "sim")
+    assert all(one["served"] for one in listed)
+    nothing = tokendance("--data-dir", str(bench.node.data_dir), "models", "discover", "sim")
+    assert nothing.stdout.endswith("models: []\n")
+    everything = tokendance("--data-dir", str(bench.node.data_dir), "models", "discover", "sim", "--all")
+    assert "  - name: sim/sim-echo\n" in everything.stdout
+    assert bench.run("diff", text=everything.stdout).returncode == 1
+
+
+KINDS = {"anthropic": "/v1", "azure-openai": "/openai/v1", "gemini": "/v1beta", "openai": "/v1"}
+
+
+async def test_one_api_stands_before_every_kind_of_provider(bench: Bench) -> None:
+    """The same call, streamed and not, is answered by each of them."""
+    assert set(KINDS) == set(WIRE_FORMATS)
+    lines = [
+        f"  - {{name: {kind}, kind: {kind}, base_url: '{bench.upstream.origin}{path}', "
+        "credential: env:TOKENDANCE_PROVIDER_SIM}\n"
+        for kind, path in KINDS.items()
+    ]
+    models = [f"  - {{name: by-{kind}, routes: [{{provider: {kind}, upstream_model: sim}}]}}\n" for kind in KINDS]
+    text = f"providers:\n{''.join(lines)}models:\n{''.join(models)}"
+    assert bench.run("apply", "--yes", text=text).returncode == 0
+    for kind in KINDS:
+        for stream in (False, True):
+            seen = await rest(bench.node, f"by-{kind}", stream=stream)
+            assert (seen.code, seen.text, seen.finish) == ("", SENTENCE, "stop"), kind
+            assert seen.usage["completion_tokens"] == 9
 
 
 async def test_how_far_it_came_is_told(bench: Bench) -> None:
