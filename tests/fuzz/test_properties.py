@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.seeds import CHAT, COMPLETION, EMBEDDINGS, RESPONSE, RESPONSES, SEEDS
+from tests.fuzz.seeds import CHAT, COMPLETION, EMBEDDINGS, RESPONSE, RESPONSE_EVENTS, RESPONSES, SEEDS
 from tests.fuzz.targets import TARGETS
 
 EXAMPLES = settings(
@@ -99,9 +99,10 @@ def test_damaged_inputs(name: str) -> None:
         ("read_embeddings", EMBEDDINGS),
         ("read_responses", RESPONSES),
         ("read_responses_answer", RESPONSE),
+        ("read_responses_stream", RESPONSE_EVENTS),
     ],
 )
-def test_documents_of_other_shapes(name: str, good: dict[str, Any]) -> None:
+def test_documents_of_other_shapes(name: str, good: Any) -> None:
     """A good document with another value at one place, however deep, or with one more field."""
 
     @EXAMPLES
@@ -118,6 +119,13 @@ def test_documents_of_other_shapes(name: str, good: dict[str, Any]) -> None:
                 break
             at = at[key]
         at[key] = value
-        TARGETS[name](json.dumps(document).encode())
+        TARGETS[name](written(document))
 
     holds()
+
+
+def written(document: Any) -> bytes:
+    """A document, or a list of them as a stream of events."""
+    if isinstance(document, list):
+        return b"".join(b"data: %b\n\n" % json.dumps(one).encode() for one in document)
+    return json.dumps(document).encode()
