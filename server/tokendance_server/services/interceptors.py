@@ -195,7 +195,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _gate(self, rule: Rule) -> Gate:
         """Return where calls of an RPC come in. Operators come in last of all to be refused, whatever they call."""
-        if self._trust is Trust.OPERATOR or API_KEY not in rule.allow:
+        if self._trust is Trust.OPERATOR or rule.allow.isdisjoint({API_KEY, ANYONE}):
             return self._admission.gate(Priority.CONTROL)
         model_call = rule.method.startswith(_COMPLETIONS)
         return self._admission.gate(Priority.MODEL_CALL if model_call else Priority.READ)

@@ -45,8 +45,8 @@ from tokendance_server.services.status_messages import (
 Context = grpc.aio.ServicerContext[Any, Any]
 
 HEARTBEAT_S = 30.0
-MOST_WATCHERS = 1000
-"""How many may watch one node: each holds a place among the calls that run."""
+MOST_WATCHERS = 100
+"""How many may watch one node: each holds a place among the calls that run, and needs no credential."""
 
 _TOKEN = re.compile(r"(run_[0-9a-z]{26})\.([0-9]{1,18})\.([0-9a-f]{12})")
 
@@ -63,12 +63,14 @@ class StatusService(RouteHealthService, pb_grpc.StatusServiceServicer):
         tokens: PageTokens,
         *,
         heartbeat_s: float = HEARTBEAT_S,
+        most_watchers: int = MOST_WATCHERS,
     ) -> None:
         RouteHealthService.__init__(self, health, tokens, board.run_id)
         self._board = board
         self._notices = notices
         self._serving = serving
         self._heartbeat_s = heartbeat_s
+        self._most_watchers = most_watchers
         self._watchers = 0
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
@@ -82,7 +84,7 @@ class StatusService(RouteHealthService, pb_grpc.StatusServiceServicer):
     ) -> AsyncIterator[pb.WatchStatusResponse]:
         call = call_of(context)
         at = self._resumed(request.resume_token, call)
-        if self._watchers >= MOST_WATCHERS:
+        if self._watchers >= self._most_watchers:
             raise GatewayError(
                 errors_pb2.ERROR_REASON_GATEWAY_OVERLOADED,
                 "As many watch the status of this node as can; ask for it from time to time instead.",

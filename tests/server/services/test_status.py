@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened(trust: Trust, kind: str = "grpc", heartbeat_s: float = 30.0) -> AsyncIterator[Desk]:
+async def opened(trust: Trust, **told: Any) -> AsyncIterator[Desk]:
     """The service over stores in memory."""
     clock, tally, notices = ManualClock(NOW), Tally(lambda name: None), MemoryNoticeStore()
     house = {"": Serving(ModelIndex(MODELS), labels={"p": "Provider P"})}
@@ -94,13 +95,13 @@ async def opened(trust: Trust, kind: str = "grpc", heartbeat_s: float = 30.0) ->
     await board.refresh()
     tokens = PageTokens(bytes(32))
     desk = Notices(notices, house[""].catalog.has, tokens, clock, board.refresh)
-    service = StatusService(board, desk, lambda: house[""], Routes(), tokens, heartbeat_s=heartbeat_s)
+    service = StatusService(board, desk, lambda: house[""], Routes(), tokens, **told)
 
     def add(server: Any) -> None:
         add_StatusServiceServicer_to_server(service, server)
 
     add.file = pb.DESCRIPTOR  # type: ignore[attr-defined]  # how the rig knows whose rules to read
-    async with open_edge(kind, trust=trust, register=[add]) as edge:
+    async with open_edge("grpc", trust=trust, register=[add]) as edge:
         yield Desk(StatusServiceStub(edge.channel), board, tally, clock, house)
 
 
@@ -304,6 +305,23 @@ async def test_hidden_changes_are_passed_over_and_silence_is_told() -> None:
         assert beat.WhichOneof("event") is None
         assert beat.resume_token != first.resume_token
         watch.cancel()
+
+
+async def test_watchers_are_bounded() -> None:
+    """They need no credential, and must not fill the node; a place that is left is free again."""
+    async with opened(Trust.PUBLIC, most_watchers=1) as street:
+        watch = street.stub.WatchStatus(pb.WatchStatusRequest())
+        await watch.read()
+        refused = await refusal(street.stub.WatchStatus(pb.WatchStatusRequest()).read())
+        assert (refused.code, refused.retry_after_s) == ("gateway_overloaded", 60)
+        watch.cancel()
+        async with asyncio.timeout(5):
+            while True:
+                again = street.stub.WatchStatus(pb.WatchStatusRequest())
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    assert (await again.read()).HasField("snapshot")
+                    again.cancel()
+                    return
 
 
 async def test_node_that_ends_lets_watchers_go(desk: Desk) -> None:
