@@ -78,8 +78,8 @@ async def _serve(settings: GatewaySettings, role: Role, key_file: Path | None) -
 
 
 def _spare_searches() -> None:
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from enum import StrEnum
@@ -98,6 +99,8 @@ def serve(
     With --check database and Redis are asked too, and nothing is changed anywhere. The exit code is 0 where a node
     would start, insecure or with parts that would not work, and 2 where it would not.
     """
+    # Until a node is ready nothing that it makes is garbage, and each search for some would go through all of it.
+    gc.disable()
     from tokendance_cli.settings import load_settings
 
     settings = load_settings(
