@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import protovalidate
 from prometheus_client import CollectorRegistry
 
 from tokendance_server.certificates import server_credentials
@@ -29,6 +28,7 @@ from tokendance_server.services.interceptors import Chain, DeadlinePolicy
 from tokendance_server.services.records import Recorder
 from tokendance_server.services.service_peers import ServicePeers, service_principal
 from tokendance_server.services.sign_in import SignIn
+from tokendance_server.services.violations import LateValidator
 from tokendance_server.services.witness import Witness
 from tokendance_server.stores.paths import DataDirectory
 from tokendance_server.telemetry import Metrics
@@ -53,7 +53,7 @@ def make_chains(
     rules = read_rules(FILES)
     public = {method: rule for method, rule in rules.items() if rule.public_listener}
     recorder = Recorder(Metrics(registry), catalogue.has)
-    validator = protovalidate.Validator()
+    validator = LateValidator()
     witness = Witness(asides, rules)
     limits = config.deadlines
     deadlines = DeadlinePolicy(

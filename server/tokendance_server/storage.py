@@ -17,7 +17,6 @@ from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.migrations.state import running_version
 from tokendance_server.stores.paths import PEPPER_FILE, RING_FILE, DataDirectory, NodeSecrets, kept_secrets
-from tokendance_server.stores.redis import check_redis
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.leases import NodeLease
 from tokendance_server.stores.sql.peppers import check_peppers, check_ring
@@ -100,6 +99,9 @@ async def open_storage(
     Raises StartupError: one line that says what is wrong and what to do.
     """
     if config.redis_url is not None:
+        # Its client is loaded where there is one to be asked: a node of its own has none.
+        from tokendance_server.stores.redis import check_redis
+
         await check_redis(config.redis_url.get_secret_value())
     async with AsyncExitStack() as undo:
         if config.database_url is None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import protovalidate
 from google.protobuf.message import DecodeError, Message
 
 from tokendance.credentials import API_KEY_PREFIX
@@ -41,7 +40,7 @@ from tokendance_server.services.records import Recorder
 from tokendance_server.services.service_peers import ServicePeers, key_needed_too
 from tokendance_server.services.sign_in import NOBODY_SIGNS_IN, SignIn
 from tokendance_server.services.statuses import abort, no_such_method
-from tokendance_server.services.violations import invalid
+from tokendance_server.services.violations import Validator, invalid
 from tokendance_server.services.witness import NOBODY_LOOKS, Witness
 
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
@@ -97,7 +96,7 @@ class Chain(grpc.aio.ServerInterceptor):
         admission: Admission,
         deadlines: DeadlinePolicy,
         recorder: Recorder,
-        validator: protovalidate.Validator,
+        validator: Validator,
         sign_in: SignIn = NOBODY_SIGNS_IN,
         peers: FacadePeers | None = None,
         services: ServicePeers | None = None,

@@ -104,3 +104,11 @@ def test_bash_completes_commands(run: Run) -> None:
     command = ["bash", "-c", f"{script}\n{asking}"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PATH": path})
     assert told.stdout.split() == ["doctor"]
+
+
+def test_a_server_loads_nothing_that_only_some_nodes_need() -> None:
+    """Whoever has no Redis, and whose calls come through the facade, neither waits for those parts nor keeps them."""
+    late = ("alembic", "protovalidate", "redis")
+    code = f"import sys, tokendance_server.app; print([one for one in {late} if one in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
