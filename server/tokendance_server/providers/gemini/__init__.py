@@ -13,7 +13,8 @@ after the beginning (sent as the user's words), reasoning of earlier turns witho
 that the model cannot follow, how closely to look at a picture, marks for caches, the end user's name, service tiers,
 verbosity, and every unknown field of a caller's dialect.
 
-Kept across turns: thought signatures (signatures.py).
+Kept across turns: thought signatures (signatures.py). An answer in several hops is asked for to its end and joined
+(continuing.py).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.providers import json_text
+from tokendance_server.providers.continuing import CONTINUATION
 from tokendance_server.providers.estimates import size_of
 from tokendance_server.providers.gemini.errors import error_of_document
 from tokendance_server.providers.gemini.signatures import marked, read_signature
@@ -21,6 +22,7 @@ Json = dict[str, Any]
 FINISH: Mapping[str, pb.FinishReason.ValueType] = {
     "STOP": pb.FINISH_REASON_STOP,
     "MAX_TOKENS": pb.FINISH_REASON_LENGTH,
+    "CONTINUATION": pb.FINISH_REASON_PAUSE,
     **dict.fromkeys(
         (
             "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
@@ -34,10 +36,13 @@ FINISH: Mapping[str, pb.FinishReason.ValueType] = {
 FAILURES = frozenset(
     {
         "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "OTHER", "IMAGE_OTHER", "NO_IMAGE",
-        "MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS", "PUP_LIMITED_DISABLED", "CONTINUATION",
+        "MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS", "PUP_LIMITED_DISABLED",
     }
 )  # fmt: skip
 """Words that end an answer which is none: sent again, another may come."""
+
+PAUSE = "CONTINUATION"
+"""The word of a hop that is not the last: the rest is asked for with the candidate's token."""
 
 _NOT_ENDED = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 _LEAST_LOGPROB = -9999.0
@@ -65,6 +70,7 @@ def read_answer(body: bytes, request: pb.CompletionRequest, mint: Callable[[], s
         for position, candidate in enumerate(candidates)
     )
     completion.usage.CopyFrom(read_usage(document.get("usageMetadata"), request, size))
+    completion.extra_json = paused_json(candidates)
     return completion
 
 
@@ -122,9 +128,15 @@ def parts_of(candidate: Json) -> list[Json]:
 def finish_word(candidate: Json) -> str:
     """Return the upstream's word for why a candidate ended; empty where it has not. Raises stream_interrupted."""
     word = text_of(candidate.get("finishReason"))
-    if word in FAILURES:
+    if word in FAILURES or (word == PAUSE and not text_of(candidate.get(CONTINUATION))):
         raise interrupted()
     return "" if word in _NOT_ENDED else word
+
+
+def paused_json(candidates: list[Json]) -> str:
+    """Return the token of a hop that is not the last, as `extra_json` carries it; empty where there is none."""
+    tokens = [text_of(one.get(CONTINUATION)) for one in candidates if one.get("finishReason") == PAUSE]
+    return json_text.write({CONTINUATION: tokens[0]}) if tokens else ""
 
 
 def finish_reason(word: str, *, called: bool) -> pb.FinishReason.ValueType:

@@ -59,6 +59,7 @@ class GeminiStreamDecoder:
         self._started = False
         self._blocked = False
         self._counts: Any = None
+        self._paused = ""
         self._size = 0
         self._choices: dict[int, _ChoiceState] = {}
 
@@ -90,7 +91,7 @@ class GeminiStreamDecoder:
             raise answer.interrupted()
         self.done = True
         usage = read_usage(self._counts, self._request, self._size)
-        return [pb.CompletionEvent(finished=pb.Finished(usage=usage))]
+        return [pb.CompletionEvent(finished=pb.Finished(usage=usage, extra_json=self._paused))]
 
     def _without_bare(self, data: bytes) -> bytes:
         """Return what is event stream in these bytes; a line that begins like a document ends it."""
@@ -136,6 +137,7 @@ class GeminiStreamDecoder:
     def _feed_document(self, document: Json, events: list[pb.CompletionEvent]) -> None:
         self._counts = document.get("usageMetadata") or self._counts
         candidates = answer.candidates_of(document)
+        self._paused = answer.paused_json(candidates) or self._paused
         blocked = answer.block_reason(document)
         if not candidates and not (blocked and not self._choices and not self._blocked):
             return
