@@ -78,6 +78,7 @@ class PublicPages:
         self._renderer.environment.filters["ticks"] = ticks
         self._renderer.environment.filters["callers"] = references.callers
         self._made: dict[str, tuple[Any, _Made]] = {}
+        self._view: tuple[int, StatusView] | None = None
 
     def routes(self) -> tuple[Route, ...]:
         """Return the rows of every page, for the route table."""
@@ -139,17 +140,14 @@ class PublicPages:
         query = _query(exchange.query, ("q", "serves", "takes"))
         found = await self._live.models.get()
         state = await self._state()
-        models = None if found is None else [model_view(model, self._clean) for model in found]
-        key = (self._live.models.version, self._live.status.version)
+
+        def make() -> bytes:
+            models = None if found is None else [model_view(model, self._clean) for model in found]
+            return self._render("models.html", "/models", _models_values(models, state, query))
+
         if any(query.values()):
-            body = self._render("models.html", "/models", _models_values(models, state, query))
-            return page_answer(exchange, body)
-        return self._page(
-            exchange,
-            "/models",
-            key,
-            lambda: self._render("models.html", "/models", _models_values(models, state, query)),
-        )
+            return page_answer(exchange, make())
+        return self._page(exchange, "/models", (self._live.models.version, self._live.status.version), make)
 
     async def _status(self, exchange: Exchange) -> Reply:
         view = await self._state()
@@ -198,7 +196,11 @@ class PublicPages:
         )
 
     async def _state(self) -> StatusView:
-        return status_view(await self._live.status.get(), self._clean)
+        status = await self._live.status.get()
+        version = self._live.status.version
+        if self._view is None or self._view[0] != version:
+            self._view = (version, status_view(status, self._clean))
+        return self._view[1]
 
     def _render(self, template: str, current: str, values: Mapping[str, Any]) -> bytes:
         return self._renderer.render(template, current, **values)
