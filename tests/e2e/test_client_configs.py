@@ -9,21 +9,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.e2e import claude_code
 from tests.e2e.nodes import ROOT, Node, clean_environment, running
 from tests.e2e.operator_cli import tokendance
 from tests.e2e.programs import run_javascript, run_python, run_shell
 from tests.e2e.upstream import Upstream
 
 CODEX = ROOT / "node_modules" / ".bin" / "codex"
-CLAUDE = ROOT / "node_modules" / "@anthropic-ai" / "claude-code-linux-x64" / "claude"
 OPENCODE = ROOT / "node_modules" / "opencode-linux-x64" / "bin" / "opencode"
 MODEL = "demo-echo"
+AGENT = "sim-agent"
 
 
 @pytest.fixture(scope="module")
 def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node of these tests alone."""
-    with running("one", tmp_path_factory.mktemp("clients"), upstream.base_url, ["sim"]) as node:
+    with running("one", tmp_path_factory.mktemp("clients"), upstream.base_url, ["sim", AGENT]) as node:
         yield node
 
 
@@ -40,9 +41,9 @@ def person(node: Node, home: Path) -> dict[str, str]:
     return clean_environment(HOME=str(home), XDG_CONFIG_HOME=str(home / ".config"), TOKENDANCE_API_KEY=node.api_key)
 
 
-def write(client: str, node: Node, home: Path) -> None:
+def write(client: str, node: Node, home: Path, model: str = MODEL) -> None:
     """Let the command write a client's files."""
-    gateway = ("--base-url", node.base_url, "--model", MODEL)
+    gateway = ("--base-url", node.base_url, "--model", model)
     done = tokendance("config", client, *gateway, "--write", "--yes", "--project", str(home), HOME=str(home))
     assert done.returncode == 0, done.stderr
 
@@ -78,7 +79,7 @@ def test_claude_code_answers(house: Node, home: Path) -> None:
     """Over the Messages API, with the variables that its file sets; the key is in no file."""
     write("claude-code", house, home)
     file = home / ".config" / "tokendance" / "claude-code.sh"
-    line = f". '{file}' && exec '{CLAUDE}' -p 'Say hello' --output-format json"
+    line = f". '{file}' && exec '{claude_code.program()}' -p 'Say hello' --output-format json"
     environment = person(house, home) | {"CLAUDE_CONFIG_DIR": str(home / "claude"), "DISABLE_AUTOUPDATER": "1"}
     done = run(["sh", "-c", line], environment, home)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -89,13 +90,19 @@ def test_claude_code_answers(house: Node, home: Path) -> None:
 
 
 @pytest.mark.long
-def test_opencode_answers(house: Node, home: Path) -> None:
-    """Over chat completions, by its own configuration file."""
-    write("opencode", house, home)
-    environment = person(house, home) | {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
-    done = run([str(OPENCODE), "run", "Say hello"], environment, home)
+def test_opencode_writes_a_file(house: Node, home: Path) -> None:
+    """Over chat completions, by its own configuration file: a tool is called, and its result is read."""
+    write("opencode", house, home, AGENT)
+    project = home / "project"
+    project.mkdir()
+    # opencode takes its own word for where it is.
+    environment = person(house, home) | {"OPENCODE_DISABLE_MODELS_FETCH": "1", "PWD": str(project)}
+    # Without a space: opencode puts words that hold one between quotes.
+    call = json.dumps({"filePath": str(project / "hello.txt"), "content": "hi"}, separators=(",", ":"))
+    done = run([str(OPENCODE), "run", "CALL", "write", call], environment, project)
     assert done.returncode == 0, done.stderr
-    assert "Say hello" in done.stdout
+    assert (project / "hello.txt").is_file(), done.stdout + done.stderr
+    assert (project / "hello.txt").read_text() == "hi"
 
 
 @pytest.mark.parametrize(
