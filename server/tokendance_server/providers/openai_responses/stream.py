@@ -28,6 +28,7 @@ from tokendance_server.providers.openai.answer import (
 )
 from tokendance_server.providers.openai.errors import error_of_document, error_of_event
 from tokendance_server.providers.openai_responses import answer
+from tokendance_server.providers.openai_responses.numbering import MOST_ITEMS, Items
 from tokendance_server.providers.openai_responses.usage import read_usage
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES, SseParser
 
@@ -50,7 +51,6 @@ _EVENT_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _DELTA_FIELDS = frozenset(
     {"type", "sequence_number", "item_id", "output_index", "content_index", "delta", "logprobs", "obfuscation"}
 )
-_MOST_ITEMS = 10_000
 
 
 class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -69,22 +69,12 @@ class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _decode_plain = msgspec.json.Decoder(_PlainDelta).decode
 
 
-class _Item:
-    """An item so far: its kind, and how much of each of its parts has come."""
-
-    __slots__ = ("call", "heard", "kind")
-
-    def __init__(self, kind: str, call: int) -> None:
-        self.kind = kind
-        self.call = call
-        self.heard: set[tuple[str, int]] = set()
-
-
 class ResponsesStreamDecoder:
     """Decodes one streamed answer. `done` is True once nothing of use follows: see StreamDecoder.
 
     An answer is complete with `response.completed` or `response.incomplete`; a body that ends before raises
-    stream_interrupted.
+    stream_interrupted. Items are numbered in the order of their beginning, whatever index the server gives them: some
+    give all of them the same one.
     """
 
     def __init__(
@@ -96,21 +86,19 @@ class ResponsesStreamDecoder:
         self._sse = SseParser(event_bytes)
         self._failure: GatewayError | None = None
         self._started = False
-        self._items: dict[int, _Item] = {}
-        self._ended: set[int] = set()
+        self._items = Items()
         self._calls = 0
         self._size = 0
-        self._handlers: dict[str, Callable[[int, Json, Events], None]] = {
-            "response.output_item.added": self._item_added,
-            "response.output_item.done": self._item_done,
-            "response.output_text.delta": self._text,
-            "response.output_text.annotation.added": self._annotation,
-            "response.refusal.delta": self._refusal,
-            "response.function_call_arguments.delta": self._arguments,
-            "response.custom_tool_call_input.delta": self._arguments,
-            "response.reasoning_summary_text.delta": self._summary,
-            "response.reasoning_text.delta": self._thought,
-            "response.reasoning.delta": self._thought,
+        # What reads a piece of an item, and the type of that item; a call cannot begin with a piece, so it has none.
+        self._handlers: dict[str, tuple[Callable[[int, Json, Events], None], str]] = {
+            "response.output_text.delta": (self._text, "message"),
+            "response.output_text.annotation.added": (self._annotation, "message"),
+            "response.refusal.delta": (self._refusal, "message"),
+            "response.function_call_arguments.delta": (self._arguments, ""),
+            "response.custom_tool_call_input.delta": (self._arguments, ""),
+            "response.reasoning_summary_text.delta": (self._summary, "reasoning"),
+            "response.reasoning_text.delta": (self._thought, "reasoning"),
+            "response.reasoning.delta": (self._thought, "reasoning"),
         }
         self._complete: dict[str, Callable[[int, Json, Events], str]] = {
             "message": self._complete_message,
@@ -152,12 +140,15 @@ class ResponsesStreamDecoder:
             piece = _decode_plain(payload)
         except json_text.UNREADABLE:
             return False
-        item = self._items.get(piece.output_index)
-        if item is None or item.kind != "message" or not 0 <= piece.content_index < _MOST_ITEMS:
+        number = self._items.at(piece.output_index)
+        if number is None or not 0 <= piece.content_index < MOST_ITEMS:
+            return False
+        item = self._items[number]
+        if item.kind != "message" or item.id != piece.item_id or item.ended:
             return False
         item.heard.add(("text", piece.content_index))
         self._size += size_of(piece.delta)
-        text = pb.TextDelta(item=piece.output_index, part=piece.content_index, text=piece.delta)
+        text = pb.TextDelta(item=number, part=piece.content_index, text=piece.delta)
         events.append(pb.CompletionEvent(text=text))
         return True
 
@@ -191,12 +182,18 @@ class ResponsesStreamDecoder:
         if kind in _ENDS:
             self._end(kind, about, events)
             return
-        handler = self._handlers.get(kind)
         index = int_of(event.get("output_index"), -1)
-        if handler is None or not 0 <= index < _MOST_ITEMS:
-            self._native(kind, event, events)
+        item = event.get("item")
+        handler = self._handlers.get(kind)
+        if kind == "response.output_item.added" and isinstance(item, dict):
+            self._item_added(index, item, event, events)
+        elif kind == "response.output_item.done" and isinstance(item, dict):
+            self._item_done(index, item, event, events)
+        elif handler is None or index < 0:
+            self._native(kind, self._numbered(index, event), events)
         else:
-            handler(index, event, events)
+            read, item_kind = handler
+            read(self._item_of(index, item_kind, event, events), event, events)
 
     def _start(self, about: Json, events: Events) -> None:
         self._started = True
@@ -214,10 +211,11 @@ class ResponsesStreamDecoder:
         if kind in ("response.failed", "response.cancelled"):
             raise answer.failure_of(about.get("error"))
         output = about.get("output")
-        for index, item in enumerate(output if isinstance(output, list) else ()):
+        for place, item in enumerate(output if isinstance(output, list) else ()):
             # Some servers say it all at once, at the end.
-            if index not in self._ended and isinstance(item, dict):
-                self._item_done(index, {"item": item, "output_index": index}, events)
+            if isinstance(item, dict) and (place >= len(self._items) or not self._items[place].ended):
+                index = self._items.index_of(place)
+                self._item_done(index, item, {"item": item}, events)
         document = {"status": kind.removeprefix("response."), **about}
         reason, native = answer.finish_of(document, called=bool(self._calls))
         finished = pb.ChoiceFinished(finish_reason=reason, native_finish_reason=native)
@@ -227,21 +225,36 @@ class ResponsesStreamDecoder:
         events.append(pb.CompletionEvent(finished=last))
         self.done = True
 
-    def _item_added(self, index: int, event: Json, events: Events) -> None:
-        item = event.get("item")
-        if not isinstance(item, dict):
-            return
-        kind = text_of(item.get("type"))
-        if index in self._items or index in self._ended:
-            return
-        self._items[index] = _Item(kind, self._calls)
+    def _item_of(self, index: int, kind: str, event: Json, events: Events) -> int:
+        """Return the number of the item that a piece belongs to, which begins where its beginning was not told."""
+        name = text_of(event.get("item_id"))
+        number = self._items.find(index, name)
+        if number is not None and not self._items[number].ended and (not kind or self._items[number].kind == kind):
+            return number
+        if not kind:
+            raise unreadable()
+        return self._item_added(index, {"type": kind, "id": name}, {}, events)
+
+    def _numbered(self, index: int, event: Json) -> Json:
+        """Return an event that only this dialect knows with the number of its item."""
+        number = self._items.find(index, text_of(event.get("item_id")))
+        return event if number is None else {**event, "output_index": number}
+
+    def _item_added(self, index: int, item: Json, event: Json, events: Events) -> int:
+        """Begin an item, unless it has begun already; return its number."""
+        kind, name = text_of(item.get("type")), text_of(item.get("id"))
+        found = self._items.find_open(index, name)
+        if found is not None:
+            return found
+        number = self._items.begin(index, name, kind, self._calls)
         if kind not in answer.KNOWN_ITEMS:
-            self._native("response.output_item.added", event, events)
-            return
-        started = pb.ItemStarted(item=index, id=text_of(item.get("id")), type=kind, phase=text_of(item.get("phase")))
+            self._native("response.output_item.added", {**event, "output_index": number, "item": item}, events)
+            return number
+        started = pb.ItemStarted(item=number, id=name, type=kind, phase=text_of(item.get("phase")))
         events.append(pb.CompletionEvent(item_started=started))
         if kind in answer.CALLS:
-            self._begin_call(index, item, events)
+            self._begin_call(number, item, events)
+        return number
 
     def _begin_call(self, index: int, item: Json, events: Events) -> None:
         custom = item.get("type") == "custom_tool_call"
@@ -264,20 +277,20 @@ class ResponsesStreamDecoder:
             self._items[index].heard.add(("call", 0))
         events.append(pb.CompletionEvent(tool_call=first))
 
-    def _item_done(self, index: int, event: Json, events: Events) -> None:
-        item = event.get("item")
-        if not isinstance(item, dict) or index in self._ended:
+    def _item_done(self, index: int, item: Json, event: Json, events: Events) -> None:
+        name = text_of(item.get("id"))
+        number = self._items.find(index, name)
+        if number is None or (self._items[number].ended and not (name and self._items[number].id == name)):
+            number = self._item_added(index, {**item, "content": [], "arguments": "", "input": ""}, event, events)
+        known = self._items[number]
+        if known.ended:
             return
-        if index not in self._items:
-            bare = {**item, "content": [], "arguments": "", "input": ""}
-            self._item_added(index, {"output_index": index, "item": bare}, events)
-        self._ended.add(index)
-        known = self._items[index]
+        known.ended = True
         if known.kind not in answer.KNOWN_ITEMS:
-            self._native("response.output_item.done", {"type": "", **event}, events)
+            self._native("response.output_item.done", {**event, "output_index": number, "item": item}, events)
             return
-        extra_json = self._complete[known.kind](index, item, events)
-        finished = pb.ItemFinished(item=index, status=text_of(item.get("status")), extra_json=extra_json)
+        extra_json = self._complete[known.kind](number, item, events)
+        finished = pb.ItemFinished(item=number, status=text_of(item.get("status")), extra_json=extra_json)
         events.append(pb.CompletionEvent(item_finished=finished))
 
     def _complete_message(self, index: int, item: Json, events: Events) -> str:
@@ -319,8 +332,8 @@ class ResponsesStreamDecoder:
         return json_text.write_object(answer.reasoning_extra(item))
 
     def _text(self, index: int, event: Json, events: Events) -> None:
-        part = int_of(event.get("content_index"), below=_MOST_ITEMS)
-        text = self._piece(index, "message", ("text", part), event, events)
+        part = int_of(event.get("content_index"), below=MOST_ITEMS)
+        text = self._piece(index, "message", ("text", part), event)
         piece = pb.TextDelta(
             item=index,
             part=part,
@@ -332,8 +345,8 @@ class ResponsesStreamDecoder:
             events.append(pb.CompletionEvent(text=piece))
 
     def _refusal(self, index: int, event: Json, events: Events) -> None:
-        part = int_of(event.get("content_index"), below=_MOST_ITEMS)
-        text = self._piece(index, "message", ("refusal", part), event, events)
+        part = int_of(event.get("content_index"), below=MOST_ITEMS)
+        text = self._piece(index, "message", ("refusal", part), event)
         if text:
             events.append(pb.CompletionEvent(refusal=pb.RefusalDelta(item=index, part=part, text=text)))
 
@@ -341,14 +354,14 @@ class ResponsesStreamDecoder:
         annotation = event.get("annotation")
         if not isinstance(annotation, dict):
             return
-        part = int_of(event.get("content_index"), below=_MOST_ITEMS)
-        self._piece(index, "message", ("annotation", part), {}, events)
+        part = int_of(event.get("content_index"), below=MOST_ITEMS)
+        self._piece(index, "message", ("annotation", part), {})
         cited = pb.CitationDelta(item=index, part=part, citation=answer.read_citation(annotation))
         events.append(pb.CompletionEvent(citation=cited))
 
     def _arguments(self, index: int, event: Json, events: Events) -> None:
-        item = self._items.get(index)
-        if item is None or item.kind not in answer.CALLS:
+        item = self._items[index]
+        if item.kind not in answer.CALLS:
             raise unreadable()
         piece = arguments_of(event.get("delta"))
         if piece:
@@ -358,21 +371,19 @@ class ResponsesStreamDecoder:
             events.append(pb.CompletionEvent(tool_call=more))
 
     def _summary(self, index: int, event: Json, events: Events) -> None:
-        number = int_of(event.get("summary_index"), below=_MOST_ITEMS)
-        text = self._piece(index, "reasoning", ("summary", number), event, events)
+        number = int_of(event.get("summary_index"), below=MOST_ITEMS)
+        text = self._piece(index, "reasoning", ("summary", number), event)
         if text:
             piece = pb.ReasoningDelta(item=index, summary=text, summary_index=number)
             events.append(pb.CompletionEvent(reasoning=piece))
 
     def _thought(self, index: int, event: Json, events: Events) -> None:
-        text = self._piece(index, "reasoning", ("thought", 0), event, events)
+        text = self._piece(index, "reasoning", ("thought", 0), event)
         if text:
             events.append(pb.CompletionEvent(reasoning=pb.ReasoningDelta(item=index, text=text)))
 
-    def _piece(self, index: int, kind: str, place: tuple[str, int], event: Json, events: Events) -> str:
-        """Return the text of a piece of an item of this kind, which begins where its beginning was not told."""
-        if index not in self._items:
-            self._item_added(index, {"item": {"type": kind, "id": event.get("item_id")}}, events)
+    def _piece(self, index: int, kind: str, place: tuple[str, int], event: Json) -> str:
+        """Return the text of a piece of an item of this kind."""
         item = self._items[index]
         if item.kind != kind:
             raise unreadable()
