@@ -123,3 +123,57 @@ async def test_a_provider_that_cannot_be_built_stops_the_start(tmp_path: Path) -
     with pytest.raises(StartupError, match="provider 'a': unknown capabilities: x"):
         check_buildable(configured, NodeUpstreams(tmp_path, policy, transport, SEALS))
     await transport.close()
+
+
+def test_settings_say_everything_of_providers_and_models(tmp_path: Path) -> None:
+    """Ways, parameters, and who sees what until when."""
+    (tmp_path / "client.key").write_text("-----BEGIN PRIVATE KEY-----\nkey\n-----END PRIVATE KEY-----\n")
+    provider = ProviderSettings(
+        name="a",
+        kind="gemini",
+        base_url="https://a.example/v1beta",
+        proxy_url="http://proxy.example:3128/",
+        client_certificate_pem="certificate",
+        client_key="file:client.key",
+    )
+    policy = EgressSettings().policy(loopback_only=False)
+    made = build_providers([provider], tmp_path, policy)["a"]
+    assert (made.proxy_url, made.client_certificate_pem) == ("http://proxy.example:3128", "certificate")
+    assert made.client_key.splitlines()[1] == "key"
+    model = ModelSettings.model_validate(
+        {
+            "name": "m",
+            "visibility": "organizations",
+            "organizations": ["organizations/a"],
+            "deprecation_date": "2031-02-03",
+            "output_modalities": ["image", "image"],
+            "routes": [{"provider": "a", "upstream_model": "up", "default_parameters": {"top_k": 5}}],
+        }
+    )
+    spec = read_layer([provider], [model], NOW).models["m"]
+    assert (spec.public, spec.organizations, spec.output_modalities) == (False, ("organizations/a",), ("image",))
+    assert spec.deprecate_time == int(datetime(2031, 2, 3, tzinfo=UTC).timestamp())
+    assert spec.routes[0].default_parameters == '{"top_k":5}'
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [("http://10.0.0.5:3128", "provider 'a': "), ("http://169.254.169.254", "is a metadata service")],
+)
+def test_a_proxy_that_may_not_be_reached_stops_the_start(tmp_path: Path, url: str, told: str) -> None:
+    """It is an address like any other."""
+    provider = ProviderSettings(name="a", kind="openai", base_url="https://a.example/v1", proxy_url=url)
+    with pytest.raises(StartupError) as caught:
+        build_providers([provider], tmp_path, EgressSettings().policy(loopback_only=False))
+    assert told in str(caught.value)
+
+
+def test_settings_that_cannot_be_are_told() -> None:
+    """Organizations without their visibility, parameters that are the gateway's own, a certificate without its key."""
+    route = {"provider": "a", "upstream_model": "up"}
+    with pytest.raises(ValueError, match="organizations go with"):
+        ModelSettings.model_validate({"name": "m", "routes": [route], "organizations": ["organizations/a"]})
+    with pytest.raises(ValueError, match="must not hold model"):
+        RouteSettings.model_validate({**route, "forced_parameters": {"model": "dearer"}})
+    with pytest.raises(ValueError, match="client_certificate_pem goes with client_key"):
+        ProviderSettings(name="a", kind="openai", base_url="https://a.example", client_certificate_pem="x")
