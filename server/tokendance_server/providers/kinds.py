@@ -6,6 +6,7 @@ from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.upstream import Upstream
 from tokendance_server.providers.continuing import ContinuingUpstream
 from tokendance_server.providers.demo import DemoUpstream
+from tokendance_server.providers.gemini.unsigned import UnsignedUpstream
 from tokendance_server.providers.relay import HttpUpstream
 from tokendance_server.providers.sse import DEFAULT_EVENT_BYTES
 from tokendance_server.providers.transport import Transport
@@ -13,9 +14,6 @@ from tokendance_server.providers.ways import check_way
 from tokendance_server.providers.wire_formats import KINDS, WIRE_FORMATS
 
 __all__ = ["KINDS", "build_upstream"]
-
-_PAUSING = frozenset({"gemini"})
-"""The kinds whose answers may come in several hops."""
 
 
 def build_upstream(
@@ -33,4 +31,4 @@ def build_upstream(
     if make_codec is None:
         raise ValueError(f"unknown kind of provider: {provider.kind!r}; known are {', '.join(KINDS)}")
     upstream = HttpUpstream(make_codec(provider.capabilities, event_bytes=event_bytes), transport, provider)
-    return ContinuingUpstream(upstream) if provider.kind in _PAUSING else upstream
+    return ContinuingUpstream(UnsignedUpstream(upstream)) if provider.kind == "gemini" else upstream

@@ -17,6 +17,7 @@ READ_BYTES = 64 * 1024
 """How much of an unknown body is looked through; longer ones are no error objects."""
 
 _OVERFLOW = ("exceeds the maximum number of tokens", "input token count", "exceeds the context window")
+_SIGNATURES = ("thought signature", "thought_signature")
 _STATUS_BY_WORD = {
     "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "ABORTED": 409, "RESOURCE_EXHAUSTED": 429, "CANCELLED": 499,
@@ -38,6 +39,10 @@ _WORD = re.compile(r"[a-z]+(?:_[a-z]+)*")
 _PATH = re.compile(r"[A-Za-z0-9]*(?:_|\.(?=[A-Za-z])|\[\d)[A-Za-z0-9_.\[\]]*")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DELAY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
+
+
+class SignatureRefusedError(GatewayError):
+    """The upstream does not take the signature of an earlier turn, or misses it."""
 
 
 def error_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
@@ -81,6 +86,14 @@ def _classify(status: int, told: Mapping[str, Any], headers: Mapping[str, str]) 
             errors_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED,
             "The messages and the output cap do not fit into the model's context window; shorten one of them.",
             param="messages",
+        )
+    if status == 400 and any(words in message for words in _SIGNATURES):
+        return SignatureRefusedError(
+            errors_pb2.ERROR_REASON_PROVIDER_REJECTED,
+            "The model's provider does not know the signature of an earlier turn; begin a new conversation.",
+            param="messages",
+            metadata={"param": "messages"},
+            origin="provider",
         )
     if status in (401, 402, 403) or (status == 400 and _is_of_the_gateway(told, details)):
         return _not_served()

@@ -13,7 +13,7 @@ from tokendance_server.providers.gemini import capabilities as can
 from tokendance_server.providers.gemini.contents import INSTRUCTING, head_of
 from tokendance_server.providers.gemini.request import BUDGETS, SCHEMA_PATH, parameters_path, sent_tools
 from tokendance_server.providers.gemini.schema import adapt_schema
-from tokendance_server.providers.gemini.signatures import signature_of_reasoning
+from tokendance_server.providers.gemini.signatures import CHAT_FIELD, signature_of_reasoning
 from tokendance_server.providers.warnings import Warnings
 
 MOST_STOPS = 5
@@ -147,7 +147,7 @@ def _part_gaps(part: pb.Part, path: str, role: pb.Role.ValueType, capabilities: 
         extra = json_text.caller_extra(part.extra_json, f"{path}.extra_json")
         if kind == "tool_call":
             # It may carry the call's signature, which is read there.
-            extra.pop("extra_content", None)
+            extra.pop(CHAT_FIELD, None)
         gaps.add_all(extra, _NO_PLACE, f"{path}.")
     if part.HasField("cache_breakpoint"):
         gaps.add(f"{path}.cache_breakpoint", _NO_CACHE_MARKS)

@@ -17,6 +17,9 @@ from tokendance_server.providers import json_text
 MARK = "g1."
 """Before a signature that travels with reasoning. No other family's signature has a full stop."""
 
+CHAT_FIELD = "extra_content"
+"""The unknown field of a call in which chat clients bring a signature back."""
+
 SKIP = "skip_thought_signature_validator"
 """What the upstream takes in place of a signature that was lost."""
 
@@ -61,6 +64,6 @@ def signature_of_call(part: pb.Part) -> bytes:
         return part.tool_call.signature
     if not part.extra_json:
         return b""
-    extra = json_text.caller_extra(part.extra_json, "extra_json").get("extra_content")
+    extra = json_text.caller_extra(part.extra_json, "extra_json").get(CHAT_FIELD)
     about = extra.get("google") if isinstance(extra, dict) else None
     return read_signature(about.get("thought_signature")) if isinstance(about, dict) else b""

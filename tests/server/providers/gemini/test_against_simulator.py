@@ -12,9 +12,11 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import EgressPolicy
-from tokendance_server.domain.upstream import UpstreamCall
+from tokendance_server.domain.upstream import Upstream, UpstreamCall
 from tokendance_server.providers.azure import azure_codec
 from tokendance_server.providers.gemini import GeminiCodec
+from tokendance_server.providers.gemini.signatures import marked
+from tokendance_server.providers.gemini.unsigned import UnsignedUpstream
 from tokendance_server.providers.relay import HttpUpstream
 from tokendance_server.providers.transport import Transport, open_transport
 
@@ -236,7 +238,46 @@ async def test_a_turn_of_tools_goes_on_with_its_signature(
     assert await ended(gemini, asked) == outcome
 
 
-async def ended(gemini: HttpUpstream, asked: pb.CompletionRequest) -> str:
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kept", ["call", "reasoning", "chat"])
+async def test_a_signature_of_another_account_is_left_out(
+    sim: Simulator, transport: Transport, kept: str, streamed: bool
+) -> None:
+    """The turn is sent once more without it; only where the model insists on one is that the end."""
+    asked = request()
+    asked.tools.add(kind=pb.TOOL_KIND_FUNCTION, name="f")
+    parts = [pb.Part(tool_call=pb.ToolCall(id="c", name="f"))]
+    if kept == "call":
+        parts[0].tool_call.signature = b"foreign"
+    elif kept == "chat":
+        parts[0].extra_json = json.dumps({"extra_content": {"google": {"thought_signature": "Zm9yZWlnbg=="}}})
+    else:
+        parts.insert(0, pb.Part(reasoning=pb.ReasoningContent(signature=marked(b"foreign"))))
+    asked.messages.add(role=pb.ROLE_ASSISTANT, parts=parts)
+    result = pb.ToolResult(call_id="c", parts=[pb.Part(text=pb.Text(text="1"))])
+    asked.messages.add(role=pb.ROLE_TOOL, parts=[pb.Part(tool_result=result)])
+    before = asked.SerializeToString(deterministic=True)
+    for capabilities, outcome in (((), "provider_rejected"), (("call_signatures",), "stop")):
+        gemini = UnsignedUpstream(upstream(sim, transport, *capabilities))
+        sim.log.clear()
+        assert await (ended_stream(gemini, asked) if streamed else ended(gemini, asked)) == outcome
+        assert len(sim.log) == 2
+        assert b"Zm9yZWlnbg" not in sim.log[-1].body
+    assert asked.SerializeToString(deterministic=True) == before
+
+
+async def ended_stream(gemini: Upstream, asked: pb.CompletionRequest) -> str:
+    """Why a stream ended, or the code of the error."""
+    events: list[pb.CompletionEvent] = []
+    try:
+        async for batch in gemini.stream(asked, call("sim-tools")):
+            events += batch
+    except GatewayError as error:
+        return error.code
+    return pb.FinishReason.Name(events[-2].choice_finished.finish_reason).removeprefix("FINISH_REASON_").lower()
+
+
+async def ended(gemini: Upstream, asked: pb.CompletionRequest) -> str:
     """Why an answer ended, or the code of the error."""
     try:
         answer = await gemini.complete(asked, call("sim-tools-parallel"))
