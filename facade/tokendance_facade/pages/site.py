@@ -19,6 +19,7 @@ from tokendance_facade.config import FacadeConfig
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.pages import examples, references, texts
 from tokendance_facade.pages.assets import Assets
+from tokendance_facade.pages.clients import client_views
 from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
 from tokendance_facade.pages.rendering import HTML, Renderer, etag_of, page_answer
 from tokendance_facade.pages.security import FILE_HEADERS, PAGE_HEADERS
@@ -241,7 +242,7 @@ class PublicPages:
                 for language, _ in examples.LANGUAGES
             ],
             "clients": texts.CLIENTS,
-            "client_configs": (),
+            "client_configs": client_views(address),
         }
 
 
