@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from dev.simulator import Simulator
+from dev.simulator.faults import FAULTS
 from dev.simulator.openai.others import vector_of
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
@@ -93,6 +94,8 @@ GOOD = (SENTENCE, (SENTENCE, ""))
 BROKEN = ("provider_error", ("", "provider_error"))
 MIDWAY = ("provider_error", ("The quick brown", "provider_error"))
 CUT = ("provider_error", ("The quick brown", "stream_interrupted"))
+UMLAUTS = "Grüße, 世界! 🌍 naïve café — ünïcödé 🚀 done."
+MORE = f"{SENTENCE} {SENTENCE} {SENTENCE} The quick"
 FAILED = ("stream_interrupted", (SENTENCE, "stream_interrupted"))
 
 OUTCOMES: dict[str, tuple[str, tuple[str, str]]] = {
@@ -140,7 +143,29 @@ OUTCOMES: dict[str, tuple[str, tuple[str, str]]] = {
     "fault:comments": GOOD,
     "fault:framing:form=ping": ("The quick brown fox jumps over the lazy dog.", (SENTENCE, "")),
     "fault:reasoning": GOOD,
+    "fault:fail-first:n=9": BROKEN,
+    "fault:flaky:every=1": BROKEN,
+    "fault:reset": BROKEN,
+    "fault:reset-after": CUT,
+    "fault:stall-after": ("provider_timeout", ("The quick brown", "provider_timeout")),
+    "fault:truncated": ("provider_error", (SENTENCE, "stream_interrupted")),
+    "fault:huge-headers": BROKEN,
+    "fault:gzip-bomb:mb=2": BROKEN,
+    "fault:slow-headers": ("provider_timeout", ("", "provider_timeout")),
+    "fault:slow-tokens:gap=0.01": GOOD,
+    "fault:drip": GOOD,
+    "fault:redirect": BROKEN,
+    "fault:not-http": BROKEN,
+    "fault:reset-on-reuse": GOOD,
+    "fault:split-utf8": (UMLAUTS, (UMLAUTS, "")),
+    "fault:more-tokens": (MORE, (MORE, "")),
+    "fault:tool-quirks:base=sim": GOOD,
 }
+
+
+def test_every_fault_has_an_outcome() -> None:
+    """One that the simulator learns must be looked at here; the hugest body is the transport's affair."""
+    assert {name.split(":")[1] for name in OUTCOMES if name.startswith("fault:")} == FAULTS.keys() - {"huge-body"}
 
 
 @pytest.mark.parametrize("model", OUTCOMES)
