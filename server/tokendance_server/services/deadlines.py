@@ -19,7 +19,7 @@ class DeadlineScope:
     different tasks. Where nobody is inside, `when_idle` is called, and the next step leaves at once.
     """
 
-    __slots__ = ("_cancelling", "_handle", "_interrupted", "_task", "error", "steps", "when_idle")
+    __slots__ = ("_cancelling", "_handle", "_interrupted", "_loop", "_task", "error", "steps", "when_idle")
 
     def __init__(self, deadline: float) -> None:
         self.when_idle: Callable[[], None] | None = None
@@ -28,7 +28,9 @@ class DeadlineScope:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._interrupted = False
-        self._handle = asyncio.get_running_loop().call_at(deadline, self._expire)
+        # Kept: a stream enters once for each message, and asking for the loop takes longer than all else.
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_at(deadline, self._expire)
 
     @property
     def idle(self) -> bool:
@@ -38,7 +40,7 @@ class DeadlineScope:
     def __enter__(self) -> None:
         if self.error is not None:
             raise self.error
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._cancelling = task.cancelling()
         self._task = task

@@ -343,7 +343,8 @@ class Chain(grpc.aio.ServerInterceptor):
         """Return the message of a call that may go on; over a listener it is read here, once it is known who calls."""
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
-        self._check_metadata(call)
+        if not isinstance(context, LocalContext):
+            self._check_metadata(call)
         try:
             call.principal = await self._authenticate(rule, call)
             if not isinstance(context, LocalContext):

@@ -23,13 +23,15 @@ _CANCELLED = "Locally cancelled by application!"
 
 
 class LocalCall:
-    """What both kinds of call have in common."""
+    """What both kinds of call have in common. `has_task`: it runs in a task of its own, whoever waits for it."""
+
+    has_task = False
 
     def __init__(
         self, channel: LocalChannel, method: str, request: Any, timeout: float | None, metadata: Pairs | None
     ) -> None:
         pairs = check_metadata(metadata)
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[None] = loop.create_future()
         channel.enter(self)
         self._channel = channel
@@ -125,9 +127,11 @@ class LocalCall:
 class LocalUnaryCall(LocalCall):
     """A unary call. Starts when made, like one over a socket; awaiting it returns the answer."""
 
+    has_task = True
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._done)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -159,7 +163,7 @@ class LocalUnaryCall(LocalCall):
                 raise self._refusal
             assert self._handler is not None
             answer = await self._handler.unary_unary(self._request, self._context)
-            task = asyncio.current_task()
+            task = asyncio.current_task(self._loop)
             if task is not None and task.cancelling():  # a servicer cannot turn a cancellation down
                 raise asyncio.CancelledError
             too_large = self._too_large(answer)
@@ -206,19 +210,19 @@ class LocalStreamCall(LocalCall):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
-        message = await self.read()
-        if message is grpc.aio.EOF:
-            raise StopAsyncIteration
-        return message
-
     async def read(self) -> Any:
         """Return the next message, or grpc.aio.EOF behind the last. Raises AioRpcError where the call failed."""
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            return grpc.aio.EOF
+
+    async def __anext__(self) -> Any:
         if self._peeked:
             return self._peeked.pop()
         if self.finished.done():
-            return self._read_ended()
-        reader = self._reader = asyncio.current_task()
+            self._read_ended()
+        reader = self._reader = asyncio.current_task(self._loop)
         try:
             if self._refusal is not None:
                 raise self._refusal
@@ -273,12 +277,12 @@ class LocalStreamCall(LocalCall):
             self._sent.compare()
         self._end()
 
-    def _read_ended(self) -> Any:
+    def _read_ended(self) -> NoReturn:
         if self._cancelled_here:
             raise asyncio.CancelledError
         if self._context.status is grpc.StatusCode.OK:
-            return grpc.aio.EOF
-        return self._raise_status()
+            raise StopAsyncIteration
+        self._raise_status()
 
     async def _close(self) -> None:
         if self._answers is not None:

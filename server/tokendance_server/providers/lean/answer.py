@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
@@ -85,9 +87,9 @@ class LeanAnswer:
         """Return the header of a lower-case name, of a repeated one all, with commas; empty where there is none."""
         return b",".join([value for found, value in self._reply.headers if found == name])
 
-    async def read_packet(self) -> bytes:
+    def read_packet(self) -> Coroutine[Any, Any, bytes]:
         """Return what has arrived, at least one byte; nothing at the end of the body."""
-        return await self._read(errors_pb2.ERROR_REASON_STREAM_INTERRUPTED)
+        return self._read(errors_pb2.ERROR_REASON_STREAM_INTERRUPTED)
 
     async def read_body(self) -> bytes:
         """Return the whole body."""
