@@ -50,7 +50,11 @@ class SseParser:
             and not self._skip_line_feed
             and b"\r" not in data
         ):
-            # Nearly every packet of nearly every server: whole events of one line each.
+            # Nearly every packet of nearly every server: whole events of one line each, all of them data.
+            if data.startswith(b"data: ") and len(data) <= self._limit:
+                payloads = data[6:-2].split(b"\n\ndata: ")
+                if data.count(b"\n") == 2 * len(payloads):
+                    return [(b"", payload) for payload in payloads]
             for block in data[:-2].split(b"\n\n"):
                 if block.startswith(b"data: ") and b"\n" not in block and len(block) <= self._limit:
                     events.append((b"", block[6:]))

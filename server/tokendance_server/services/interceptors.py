@@ -247,9 +247,10 @@ class Chain(grpc.aio.ServerInterceptor):
                         first = True
                         while True:
                             with scope:
-                                answer = await anext(answers, None)
-                            if answer is None:
-                                break
+                                try:
+                                    answer = await anext(answers)
+                                except StopAsyncIteration:
+                                    break
                             if first:
                                 first = False
                                 self._recorder.answered(call)
