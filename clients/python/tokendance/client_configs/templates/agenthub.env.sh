@@ -1,4 +1,4 @@
-# AgentHub's runtime adapter with TokenDance Gateway: the environment of the process that calls models.
+# AgentHub's runtime adapter with the gateway: the environment of the process that calls models.
 # That process runs on a server that you control. Desktop and Web get none of this.
 export TOKENDANCE_API_KEY="${TOKENDANCE_API_KEY:?set it from your secret store}"
 export TOKENDANCE_MODEL="<<model>>"

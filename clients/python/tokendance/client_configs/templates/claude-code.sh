@@ -1,4 +1,4 @@
-# Claude Code with TokenDance Gateway: source this file, then run claude.
+# Claude Code with the gateway: source this file, then run claude.
 # The key comes from the environment and is not written here.
 export ANTHROPIC_BASE_URL="<<root_url>>"
 export ANTHROPIC_AUTH_TOKEN="${TOKENDANCE_API_KEY:?set it from your secret store}"

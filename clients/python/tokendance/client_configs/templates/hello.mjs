@@ -1,4 +1,4 @@
-// Asks a model through TokenDance Gateway. The key comes from the environment.
+// Asks a model through the gateway. The key comes from the environment.
 import OpenAI from "openai";
 
 const client = new OpenAI({

@@ -1,4 +1,4 @@
-# TokenDanceCode with TokenDance Gateway: an experiment. Source this file, then name the OpenAI provider yourself.
+# TokenDanceCode with the gateway: an experiment. Source this file, then name the OpenAI provider yourself.
 export TOKENDANCE_API_KEY="${TOKENDANCE_API_KEY:?set it from your secret store}"
 export TOKENDANCE_BASE_URL="<<base_url>>"
 export TOKENDANCE_MODEL="<<model>>"
