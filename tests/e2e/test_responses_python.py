@@ -174,6 +174,17 @@ def test_errors_have_their_classes(client: OpenAI, node: Node) -> None:
         client.with_options(api_key="tdk_x").responses.create(model="sim", input="Hello")
 
 
+def test_a_repeated_call_gets_its_first_answer(client: OpenAI, upstream: Upstream) -> None:
+    """Under one idempotency key, and in the form of the call that repeats it."""
+    upstream.forget()
+    asked: Any = {"model": "sim-echo", "input": "Once", "extra_headers": {"Idempotency-Key": f"r-{time.time_ns()}"}}
+    first = client.responses.with_raw_response.create(**asked)
+    again = client.responses.with_raw_response.create(**asked)
+    assert "x-tokendance-replay-of" in again.headers
+    assert again.parse().output_text == first.parse().output_text == "Once"
+    assert len(upstream.log("sim-echo")) == 1
+
+
 def test_a_caller_that_leaves_cancels_its_call(client: OpenAI, upstream: Upstream) -> None:
     """Down to the upstream's socket."""
     upstream.forget()

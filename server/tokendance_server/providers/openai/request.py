@@ -51,7 +51,8 @@ def write_request(request: pb.CompletionRequest, model: str, *, stream: bool, ca
         _write_tools(request, body, own, capabilities)
     if request.HasField("tool_choice"):
         _write_choice(request.tool_choice, body, capabilities)
-    if request.HasField("parallel_tool_calls"):
+    # Without a tool that goes there, some servers refuse the word.
+    if request.HasField("parallel_tool_calls") and "tools" in body:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.HasField("response_format"):
         _write_format(request.response_format, body)

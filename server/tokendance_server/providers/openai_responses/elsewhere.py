@@ -31,6 +31,7 @@ _DIALECT = pb.DIALECT_OPENAI_RESPONSES
 _MOST_CHARACTERS = 64
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _RECORDS = ("_output", "_response")
+_ABOUT_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
 # What other dialects call the fields of this one.
 _NAMES = {
     "logprobs": "include",
@@ -209,6 +210,10 @@ def simplify(request: pb.CompletionRequest, *, takes_custom: bool = True) -> Pla
         if tool.namespace_json:
             _describe(request, index, copy.tools[index], told)
     names = _rename_tools(copy)
+    if request.extra_json and not request.tools:
+        extra = json_text.caller_extra(request.extra_json, "extra_json")
+        # Without tools these say nothing, so there is nothing to be told.
+        copy.extra_json = json_text.write_object({name: extra[name] for name in extra if name not in _ABOUT_TOOLS})
     custom: Collection[str] = ()
     if not takes_custom:
         for index, tool in enumerate(request.tools):

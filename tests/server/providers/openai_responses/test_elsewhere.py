@@ -143,3 +143,19 @@ def test_requests_of_other_dialects_pass_unchanged() -> None:
     asked.messages.add(role=pb.ROLE_USER).parts.add().text.text = "Hi"
     asked.tools.add(kind=pb.TOOL_KIND_FUNCTION, name="a.b")
     assert CODEC.encode_completion(asked, "u", stream=True) == OpenAICodec().encode_completion(asked, "u", stream=True)
+
+
+def test_what_says_nothing_without_tools_is_left_out_in_silence() -> None:
+    """Codex sends both with every turn, that which sums up a conversation included."""
+    asked = request(extra_json='{"tool_choice":"auto","parallel_tool_calls":true,"client_metadata":{}}')
+    del asked.tools[:]
+    assert [warning.field for warning in CODEC.warnings(asked)] == ["client_metadata"]
+
+
+def test_hosted_tools_alone_leave_no_word_about_tools() -> None:
+    """Some servers refuse what is said of tools where there are none."""
+    asked = request(parallel_tool_calls=True)
+    del asked.tools[:]
+    asked.tools.add(kind=pb.TOOL_KIND_HOSTED, name="web_search", native_json='{"type":"web_search"}')
+    asked.tool_choice.mode = pb.TOOL_CHOICE_MODE_AUTO
+    assert sent(asked).keys() == {"model", "messages"}
