@@ -14,6 +14,7 @@ from tokendance_server.domain.clock import Clock
 EVERY_S = 5.0
 LOST_AFTER = timedelta(seconds=15)
 _FORGOTTEN_AFTER = timedelta(days=1)
+_FORGET_EVERY = timedelta(hours=1)
 _LAST_WORDS_S = 2.0
 
 
@@ -111,6 +112,7 @@ class Roster:
         self._report = report
         self._every_s = every_s
         self._failing = False
+        self._forget_at = clock.now()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -127,7 +129,10 @@ class Roster:
     async def step(self) -> None:
         """Report once. Raises what the store raises."""
         await self._store.write(self._look())
-        await self._store.forget(self._clock.now() - _FORGOTTEN_AFTER)
+        now = self._clock.now()
+        if now >= self._forget_at:
+            await self._store.forget(now - _FORGOTTEN_AFTER)
+            self._forget_at = now + _FORGET_EVERY
 
     def start(self) -> None:
         """Report every few seconds until `close`."""

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from tokendance.status_words import LEAST_REQUESTS, WINDOW_S, State
 from tokendance_server.domain.catalogue.in_force import Serving
@@ -107,6 +107,8 @@ class Board:
         self._unwritten: set[datetime] = set()
         self._notices = Notices()
         self._history = History()
+        # The usual times, and of which day and which reading they are: adding up a week takes a while.
+        self._usual: tuple[tuple[date, datetime | None] | None, dict[str, float]] = (None, {})
         self._folded: datetime | None = None
         self._fold_at = clock.now()
         self._starts: dict[str, tuple[State, datetime]] = {}
@@ -242,7 +244,7 @@ class Board:
     async def _fold(self, now: datetime) -> None:
         until = slot_of(now - SETTLED)
         oldest = slot_of(now) - timedelta(days=KEPT_DAYS)
-        usual = self._history.usual_s(now.date())
+        usual = self._usual_s(now)
         models = [model.id for model in self._serving().catalog.models]
 
         def decide(start: datetime, rows: Sequence[MinuteRow]) -> Sequence[Day]:
@@ -263,6 +265,12 @@ class Board:
             self._folded = folded
         self._fold_at = now + _FOLD_EVERY
 
+    def _usual_s(self, now: datetime) -> dict[str, float]:
+        read = now.date(), self._folded
+        if self._usual[0] != read:
+            self._usual = read, self._history.usual_s(now.date())
+        return self._usual[1]
+
     async def _judge(self, now: datetime, rows: Sequence[MinuteRow]) -> None:
         serving = self._serving()
         counted: dict[str, Counts] = {}
@@ -270,7 +278,7 @@ class Board:
             for model, counts in row.counts.items():
                 counted.setdefault(model, Counts()).add(counts)
         names = [model.id for model in serving.catalog.models]
-        verdicts = judge(names, counted, self._history.usual_s(now.date()), self._notices, now)
+        verdicts = judge(names, counted, self._usual_s(now), self._notices, now)
         await self._note_starts(verdicts, now)
         before = self._picture
         views = {
