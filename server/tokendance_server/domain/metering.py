@@ -316,7 +316,9 @@ class Metered:
             elif kind == "tool_call":
                 size += size_of(event.tool_call.arguments)
             elif kind == "reasoning":
-                size += size_of(event.reasoning.text)
+                size += size_of(event.reasoning.text) + size_of(event.reasoning.summary)
+            elif kind == "refusal":
+                size += size_of(event.refusal.text)
         self._delivered += size
 
     async def grow(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +48,7 @@ class Upstream:
         self.usage: pb.Usage | None = pb.Usage(input_tokens=7, output_tokens=5, source=pb.USAGE_SOURCE_PROVIDER)
         self.failure: Exception | None = None
         self.texts = ["Hello ", "there."]
+        self.piece: Callable[[str], pb.CompletionEvent] = lambda text: pb.CompletionEvent(text=pb.TextDelta(text=text))
         self.request = pb.CompletionRequest()
         self.calls = 0
         self.shown = Seen()
@@ -79,7 +80,7 @@ class Upstream:
         for place, text in enumerate(self.texts):
             if place >= self.before_gate:
                 await self.gate.wait()
-            yield [pb.CompletionEvent(text=pb.TextDelta(text=text))]
+            yield [self.piece(text)]
             if self.failure is not None:
                 raise self.failure
         yield [pb.CompletionEvent(finished=pb.Finished(usage=self.usage))]
@@ -262,6 +263,25 @@ async def test_a_caller_that_leaves_pays_for_what_it_got() -> None:
         assert record.counts.output_tokens == 3 * (count + 1)
         assert record.estimated
         assert await house.standing(rule) == (3 * (count + 1), 0)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        lambda text: pb.CompletionEvent(reasoning=pb.ReasoningDelta(text=text)),
+        lambda text: pb.CompletionEvent(reasoning=pb.ReasoningDelta(summary=text)),
+        lambda text: pb.CompletionEvent(refusal=pb.RefusalDelta(text=text)),
+        lambda text: pb.CompletionEvent(tool_call=pb.ToolCallDelta(arguments=text)),
+    ],
+)
+async def test_whatever_kind_of_text_came_is_paid_for(piece: Callable[[str], pb.CompletionEvent]) -> None:
+    """Thoughts, their summaries, refusals and arguments are what the model produced, too."""
+    house = House(limit(OUTPUT, 5000))
+    house.upstream.piece = piece
+    house.upstream.texts = ["twelve bytes"] * 5
+    async with aclosing(house.completions.stream(request(), caller())) as batches:  # type: ignore[type-var]
+        await anext(batches)
+    assert house.records[0].counts.output_tokens == 3
 
 
 async def test_a_provider_that_fails_costs_nothing() -> None:

@@ -158,7 +158,7 @@ def measure(parts: Iterable[pb.Part]) -> tuple[int, int]:
             size += texts
             media += more
         elif kind == "reasoning":
-            size += size_of(part.reasoning.text)
+            size += size_of(part.reasoning.text) + sum(map(size_of, part.reasoning.summary))
         elif kind == "refusal":
             size += size_of(part.refusal.text)
         elif kind == "native":
