@@ -37,6 +37,64 @@ EMBEDDINGS = {"model": "m", "input": ["a", "b"], "encoding_format": "base64", "d
 RESPONSES = fidelity_requests.RESPONSES
 RESPONSE = test_fidelity_answers.ANSWER
 RESPONSE_EVENTS = test_fidelity_answers.events_of(RESPONSE)
+MESSAGES = {
+    "model": "m",
+    "max_tokens": 10,
+    "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+    "messages": [
+        {"role": "user", "content": [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "YQ=="}},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}, "title": "t"},
+        ]},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "t", "signature": "s"},
+            {"type": "redacted_thinking", "data": "d"},
+            {"type": "text", "text": "t", "citations": [{"type": "char_location", "cited_text": "c"}]},
+            {"type": "tool_use", "id": "a", "name": "a", "input": {"a": 1}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "r"}]},
+        ]},
+    ],
+    "tools": [{"name": "a", "input_schema": {"type": "object"}, "strict": True}, {"type": "later", "name": "b"}],
+    "tool_choice": {"type": "tool", "name": "a", "disable_parallel_tool_use": True},
+    "thinking": {"type": "enabled", "budget_tokens": 5},
+    "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {}}},
+    "metadata": {"user_id": "u"},
+    "stop_sequences": ["a"],
+    "temperature": 0.5,
+}  # fmt: skip
+MESSAGE = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "content": [
+        {"type": "thinking", "thinking": "t", "signature": "s"},
+        {"type": "text", "text": "t", "citations": [{"type": "char_location"}]},
+        {"type": "tool_use", "id": "a", "name": "patch", "input": {"input": "i"}},
+        {"type": "later", "a": 1},
+    ],
+    "usage": {
+        "input_tokens": 1, "cache_read_input_tokens": 2, "output_tokens": 3,
+        "output_tokens_details": {"thinking_tokens": 1},
+    },
+}  # fmt: skip
+MESSAGE_EVENTS = [
+    {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "t"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": {"type": "c"}}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "thinking", "thinking": "", "later": 1}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "signature_delta", "signature": "s"}},
+    {"type": "content_block_stop", "index": 1},
+    {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "a", "name": "patch"}},
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": '{"input":"i"}'}},
+    {"type": "content_block_stop", "index": 2},
+    {"type": "content_block_start", "index": 3, "content_block": {"type": "later"}},
+    {"type": "content_block_stop", "index": 3},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use", "later": 1}, "usage": {"output_tokens": 3}, "b": 1},
+    {"type": "message_stop"},
+]  # fmt: skip
 ANSWER = {
     **_CHUNK,
     "choices": [
@@ -69,6 +127,9 @@ SEEDS: dict[str, bytes] = {
     "read_responses": json.dumps(RESPONSES).encode(),
     "read_responses_stream": b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in RESPONSE_EVENTS),
     "read_responses_answer": json.dumps(RESPONSE).encode(),
+    "read_messages": json.dumps(MESSAGES).encode(),
+    "read_messages_stream": b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in MESSAGE_EVENTS),
+    "read_messages_answer": json.dumps(MESSAGE).encode(),
     "read_completion": json.dumps(COMPLETION).encode(),
     "read_embeddings": json.dumps(EMBEDDINGS).encode(),
     "read_key": b"Bearer tdk_" + b"0" * 43 + b"000000",

@@ -16,6 +16,9 @@ from tokendance.gateway.v1 import caller_pb2, completion_pb2, completions_servic
 from tokendance_facade.credentials import read_credential
 from tokendance_facade.dialects import completions, embeddings
 from tokendance_facade.dialects.chat import request
+from tokendance_facade.dialects.messages import answer as messages_answer
+from tokendance_facade.dialects.messages import request as messages
+from tokendance_facade.dialects.messages.stream import MessagesStreamEncoder
 from tokendance_facade.dialects.responses import answer as responses_answer
 from tokendance_facade.dialects.responses import request as responses
 from tokendance_facade.dialects.responses.stream import ResponsesStreamEncoder
@@ -147,6 +150,62 @@ def read_responses_answer(data: bytes) -> None:
         responses_answer.encode(completion, call.settings, now=1)
 
 
+def read_messages(data: bytes) -> None:
+    """The same for Messages; and upstreams of each dialect can be asked it, or refuse it by its caller's field."""
+    try:
+        completion = messages.decode(data).completion
+    except GatewayError as error:
+        _meant(error.code in _REFUSALS, error)
+        return
+    _check(completions_service_pb2.CreateCompletionRequest(completion=completion))
+    for kind, capabilities in (("anthropic", []), ("openai", []), ("openai", ["responses"]), ("gemini", [])):
+        codec = WIRE_FORMATS[kind](capabilities)
+        try:
+            codec.warnings(completion)
+            codec.encode_completion(completion, "m", stream=True)
+        except GatewayError as error:
+            _meant(error.origin == "caller", error)
+
+
+def read_messages_stream(data: bytes) -> None:
+    """What an upstream of Messages streams comes to its caller in whole events, with one end unless it fails."""
+    decoder = WIRE_FORMATS["anthropic"](event_bytes=_EVENT_BYTES).stream_decoder(_ASKED_TOOLS)
+    encoder = MessagesStreamEncoder()
+    out: list[bytes] = []
+    try:
+        for start in range(0, len(data), 100):
+            if decoder.done:
+                break
+            out.append(encoder.feed(decoder.feed(data[start : start + 100])))
+        out.append(encoder.feed(decoder.close()))
+    except GatewayError as error:
+        _meant(error.origin == "provider", error)
+    else:
+        assert encoder.finished
+    names = [event.split(b"\n", 1)[0] for event in b"".join(out).split(b"\n\n")]
+    assert names.pop() == b""
+    assert all(name.startswith(b"event: ") for name in names)
+    assert names[:1] in ([], [b"event: message_start"])
+    assert names.count(b"event: content_block_start") >= names.count(b"event: content_block_stop")
+    assert names.count(b"event: message_stop") == encoder.finished
+
+
+def read_messages_answer(data: bytes) -> None:
+    """The same for an answer in one message."""
+    try:
+        completion = WIRE_FORMATS["anthropic"]().decode_completion(data, _ASKED_TOOLS)
+    except GatewayError as error:
+        _meant(error.origin == "provider", error)
+    else:
+        completion.SerializeToString()
+        messages_answer.encode(completion)
+
+
+_ASKED_TOOLS = completion_pb2.CompletionRequest(
+    model="m", tools=[completion_pb2.Tool(kind=completion_pb2.TOOL_KIND_CUSTOM, name="patch")]
+)
+
+
 def read_completion(data: bytes) -> None:
     """The same for the older completions."""
     try:
@@ -229,6 +288,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         read_responses,
         read_responses_stream,
         read_responses_answer,
+        read_messages,
+        read_messages_stream,
+        read_messages_answer,
         read_completion,
         read_embeddings,
         read_key,

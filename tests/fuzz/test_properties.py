@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.seeds import CHAT, COMPLETION, EMBEDDINGS, RESPONSE, RESPONSE_EVENTS, RESPONSES, SEEDS
+from tests.fuzz.seeds import (
+    CHAT,
+    COMPLETION,
+    EMBEDDINGS,
+    MESSAGE,
+    MESSAGE_EVENTS,
+    MESSAGES,
+    RESPONSE,
+    RESPONSE_EVENTS,
+    RESPONSES,
+    SEEDS,
+)
 from tests.fuzz.targets import TARGETS
 
 EXAMPLES = settings(
@@ -97,6 +108,9 @@ def test_damaged_inputs(name: str) -> None:
         ("read_chat", CHAT),
         ("read_completion", COMPLETION),
         ("read_embeddings", EMBEDDINGS),
+        ("read_messages", MESSAGES),
+        ("read_messages_answer", MESSAGE),
+        ("read_messages_stream", MESSAGE_EVENTS),
         ("read_responses", RESPONSES),
         ("read_responses_answer", RESPONSE),
         ("read_responses_stream", RESPONSE_EVENTS),

@@ -138,7 +138,7 @@ def _output_config(request: pb.CompletionRequest, value: Any) -> Document:
     known = set()
     effort = config.get("effort")
     # Beside reasoning that is switched off an effort says how thorough the answer is; that has no typed place.
-    if effort in _EFFORTS and not request.reasoning.effort:
+    if type(effort) is str and effort in _EFFORTS and not request.reasoning.effort:
         request.reasoning.effort = effort
         known.add("effort")
     wanted = config.get("format")

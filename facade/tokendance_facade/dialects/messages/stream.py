@@ -172,7 +172,8 @@ class MessagesStreamEncoder:
             return
         fields = extra_fields(native.json)
         item = fields.get("index")
-        if native.type == _BLOCK_FIELDS and isinstance(item, int):
+        item = item if type(item) is int else -1
+        if native.type == _BLOCK_FIELDS:
             self._fields[item] = fields.get("content_block") or {}
         elif native.type == "content_block_start" and type(fields.get("content_block")) is dict:
             self._begin(Block(("native", item), fields["content_block"], patient=True), out)
