@@ -26,6 +26,7 @@ from tokendance_facade.internal import NOT_READY, InternalSite
 from tokendance_facade.listener import Listener
 from tokendance_facade.pages.site import PublicPages
 from tokendance_facade.public_site import PublicSite
+from tokendance_facade.refusal_reports import RefusalReports
 from tokendance_facade.refusals import Refusals
 from tokendance_facade.routes import Route, RouteTable
 
@@ -46,7 +47,9 @@ class Facade:
         ready: Callable[[], bool],
         why_not: Callable[[], str] = lambda: NOT_READY,
     ) -> None:
-        calls = Calls(channel, config, CallerReader(config.trusted_proxies), self._stopping)
+        callers = CallerReader(config.trusted_proxies)
+        calls = Calls(channel, config, callers, self._stopping)
+        self._reports = RefusalReports(channel, callers)
         bodies = BodyReader(
             max_bytes=config.max_body_bytes, idle_s=config.body_idle_timeout_s, total_s=config.body_timeout_s
         )
@@ -85,7 +88,7 @@ class Facade:
         site = PublicSite(
             self._routes,
             CorsRules(config.cors_origins),
-            Refusals(registry),
+            Refusals(registry, self._reports),
             max_header_bytes=config.max_header_bytes,
             stopping=self._stopping,
             site_url=config.public_base_url.rstrip("/").removesuffix("/v1"),
@@ -131,6 +134,7 @@ class Facade:
         """Accept nothing more and let running requests finish within `grace_s` seconds."""
         self._pages.stop()
         await self._public.stop(grace_s)
+        await self._reports.close()
         await self._internal.stop()
 
     def _base_url(self) -> str:

@@ -32,6 +32,7 @@ from tokendance_server.domain.completions import Completions
 from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.replay.replays import Replays
 from tokendance_server.domain.sessions.sessions import Sessions
+from tokendance_server.domain.usage.refused import RefusedRequests
 from tokendance_server.governance import Governance
 from tokendance_server.nodes import NodeParts
 from tokendance_server.prices import PriceParts
@@ -103,8 +104,9 @@ def register(
         webhooks=webhooks.desk,
     )
     quota_service_pb2_grpc.add_QuotaServiceServicer_to_server(quota_service, target)
+    refused = RefusedRequests(usage.ledger, usage.turned_away, governance.verifier)
     facade: Any = FacadeService  # what none of its parts defines, its decorator adds
-    facade_service_pb2_grpc.add_FacadeServiceServicer_to_server(facade(sessions), target)
+    facade_service_pb2_grpc.add_FacadeServiceServicer_to_server(facade(sessions, refused), target)
     status_service = StatusService(
         status.board, status.notices, lambda: parts.catalogue.serving, status.health, status.tokens
     )

@@ -14,10 +14,10 @@ import grpc
 import pytest
 from tests.e2e.nodes import Node, running
 from tests.e2e.operator_cli import create_key
-from tests.e2e.upstream import Upstream
+from tests.e2e.upstream import Upstream, until
 
+from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance.gateway.v1 import quota_service_pb2 as pb
-from tokendance.gateway.v1 import usage_pb2
 from tokendance.gateway.v1.quota_service_pb2_grpc import QuotaServiceStub
 
 
@@ -120,3 +120,46 @@ def test_who_was_turned_away_is_found_by_the_operator_only(upstream: Upstream, t
         with pytest.raises(grpc.RpcError) as hidden:
             record(node, secret, request_id)
         assert hidden.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def post(node: Node, body: bytes, **headers: str) -> str:
+    """Send what the facade refuses by itself; return its request id."""
+    request = urllib.request.Request(
+        f"{node.base_url}/chat/completions", body, {"content-type": "application/json", **headers}
+    )
+    with pytest.raises(urllib.error.HTTPError) as seen:
+        urllib.request.urlopen(request, timeout=10)
+    with seen.value as answer:
+        assert answer.code in (400, 401)
+        return str(answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("topology", ["one", "split"])
+def test_what_the_facade_refuses_by_itself_is_found_too(upstream: Upstream, tmp_path: Path, topology: str) -> None:
+    """Of a known key by its holder, as any other request of it; of nobody by the operator alone."""
+    with running(topology, tmp_path, upstream.base_url, ["sim"]) as node:
+        _, secret = create_key(node.data_dir, "Asks")
+        known = post(node, b"{not json", authorization=f"Bearer {secret}")
+        nobody = post(node, b"{not json")
+        stranger = post(node, b"{not json", authorization="Bearer tdk_mistyped")
+
+        def is_there() -> bool:
+            try:
+                return bool(record(node, secret, known).record.name)
+            except grpc.RpcError:
+                return False
+
+        until(is_there, 5)
+        seen = record(node, secret, known)
+        assert (seen.record.outcome, seen.record.http_status) == (usage_pb2.REQUEST_OUTCOME_REFUSED, 400)
+        assert seen.record.reason == errors_pb2.ERROR_REASON_INVALID_JSON
+        assert (seen.record.usage.input_tokens, seen.route) == (0, "POST /v1/chat/completions")
+        for request_id, kind in (
+            (nobody, usage_pb2.CREDENTIAL_KIND_UNSPECIFIED),
+            (stranger, usage_pb2.CREDENTIAL_KIND_API_KEY),
+        ):
+            found = operators_record(node, request_id)
+            assert (found.record.name, found.credential_kind) == ("", kind)
+            assert found.address == "127.0.0.1"
+            with pytest.raises(grpc.RpcError):
+                record(node, secret, request_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -41,7 +40,7 @@ class Leaving:
         self._reads_on = reads_on
         self._metered = metered
         self._usage: completion_pb2.Usage | None = None
-        self.error: BaseException = asyncio.CancelledError()
+        self.error: BaseException = GeneratorExit()
         self.over = False
         self.taken = False
 

@@ -64,6 +64,7 @@ class RefusedRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _errors_pb2.ErrorReason.ValueType
     """Why."""
     http_status: _builtins.int
@@ -78,6 +79,8 @@ class RefusedRequest(_message.Message):
     """The host that was called; at most 255 characters."""
     repeated_count: _builtins.int
     """How many like it this one stands for, where the facade kept a sample; 0: 1."""
+    message: _builtins.str
+    """What the caller was told, in one sentence; at most 1,024 characters."""
     @_builtins.property
     def caller(self) -> _caller_pb2.CallerAssertion:
         """The caller, with the request id that it saw."""
@@ -98,10 +101,11 @@ class RefusedRequest(_message.Message):
         model: _builtins.str = ...,
         host: _builtins.str = ...,
         repeated_count: _builtins.int = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "credential_kind", b"credential_kind", "host", b"host", "http_status", b"http_status", "model", b"model", "reason", b"reason", "repeated_count", b"repeated_count", "secret", b"secret", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "credential_kind", b"credential_kind", "host", b"host", "http_status", b"http_status", "message", b"message", "model", b"model", "reason", b"reason", "repeated_count", b"repeated_count", "secret", b"secret", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
