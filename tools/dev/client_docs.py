@@ -41,7 +41,8 @@ writes the file. The base URL is that of `--base-url` or `TOKENDANCE_BASE_URL`, 
 |---|---|---|
 {rows}
 
-More: [an adapter of AgentHub over gRPC](agenthub-adapter.md).
+More: [an adapter of AgentHub over gRPC](agenthub-adapter.md), and what [Codex](agents-and-errors-codex.md) and
+[Claude Code](agents-and-errors-claude-code.md) do with each error of the gateway.
 """
 
 
@@ -52,7 +53,7 @@ def _page(client: ClientConfig) -> str:
     if client.run:
         parts.append(f"Then:\n\n```sh\n{fill(client.run, EXAMPLE)}\n```")
     parts.append("\n".join(_wrapped(note, "- ") for note in client.notes))
-    parts.append(_ran(client))
+    parts.append(_wrapped(" ".join(filter(None, (_ran(client), client.more)))))
     return "\n\n".join(parts) + "\n"
 
 

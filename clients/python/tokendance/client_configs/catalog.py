@@ -26,6 +26,8 @@ class ClientConfig(NamedTuple):
     run: str
     notes: tuple[str, ...]
     tested: bool
+    more: str = ""
+    """Pages beside this one that tell more, as Markdown: for the documentation alone."""
 
 
 _KEY_NOTE = (
@@ -58,6 +60,7 @@ CLIENTS = (
             """),
         ),
         True,
+        "[What Codex does with each error](agents-and-errors-codex.md).",
     ),
     ClientConfig(
         "claude-code",
@@ -76,6 +79,7 @@ CLIENTS = (
             """),
         ),
         True,
+        "[What Claude Code does with each error](agents-and-errors-claude-code.md).",
     ),
     ClientConfig(
         "opencode",
@@ -177,11 +181,10 @@ CLIENTS = (
             *_notes("""
             One key for each adapter, with a purpose and an owner of its own: then usage tells them apart, and one
             of them can be revoked alone.
-
-            [What the owner of an adapter does](agenthub-adapter.md): streams, deadlines, tools, restarts, rotation.
             """),
         ),
         True,
+        "[What the owner of an adapter does](agenthub-adapter.md): streams, deadlines, tools, restarts, rotation.",
     ),
     ClientConfig(
         "tokendancecode",
