@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.config import ServerConfig
 from tokendance_server.domain.audit.heads import HeadVerifier
 from tokendance_server.domain.audit.trail import Trail
@@ -20,6 +23,7 @@ from tokendance_server.domain.keys.verifier import Verifier
 from tokendance_server.domain.organizations import Organizations
 from tokendance_server.domain.page_tokens import PageTokens
 from tokendance_server.domain.people.desk import People, build_people
+from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
@@ -55,6 +59,16 @@ def build_governance(
     organizations = Organizations(SqlOrganizationStore(database), clock)
     watcher = Watcher(SqlChangeFeed(database), clock, _tell_sight, stale_after_s=config.changes_stale_after_s)
     uses = LastUses(store, clock, _tell_uses)
+    people_store = SqlPeopleStore(database)
+
+    async def excluded_tags(organization_id: str) -> Collection[str]:
+        try:
+            return (await people_store.policy(organization_id)).excluded_route_tags
+        except StoreUnavailableError as exc:
+            raise GatewayError(
+                errors_pb2.ERROR_REASON_KEY_STORE_UNAVAILABLE, "Keys cannot be looked up now; try again."
+            ) from exc
+
     verifier = Verifier(
         store,
         peppers,
@@ -63,14 +77,15 @@ def build_governance(
         cache_size=config.key_cache_size,
         cache_s=config.key_cache_s,
         organization_works=organizations.works,
+        excluded_tags=excluded_tags,
         uses=uses,
     )
     streams = RunningStreams(Standing(verifier, organizations), _tell_unseen_key)
     for listener in (verifier, streams):
         watcher.subscribe(ChangeKind.KEY, listener)
         watcher.subscribe(ChangeKind.ORGANIZATION, listener)
+    watcher.subscribe(ChangeKind.POLICY, verifier)
     watcher.subscribe(ChangeKind.MEMBER, streams)
-    people_store = SqlPeopleStore(database)
     keys = Keys(store, organizations, peppers, clock, verifier.forget, policy=people_store.policy)
     life = KeyLife(keys, store, organizations, peppers, clock, changed=verifier.forget)
     people = build_people(people_store, peppers, clock, verifier, SqlUsageStore(database))

@@ -121,6 +121,7 @@ def policy_lines(one: pb.Policy) -> Pairs:
         ("orphaned keys", "suspend" if fate == "unspecified" else fate),
         ("orphaned keys go to", one.orphaned_keys_owner),
         ("answers kept for repeats", "no" if one.replay_disabled else "yes"),
+        ("routes never taken", ", ".join(one.excluded_route_tags)),
         *((f"issuance rule {place}", _rule(rule)) for place, rule in enumerate(one.issuance_rules, 1)),
         ("changed", utc(one.update_time) if one.HasField("update_time") else ""),
         ("etag", one.etag),

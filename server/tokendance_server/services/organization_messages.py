@@ -56,9 +56,10 @@ POLICY_FIELDS = {
     "max_rotation_period": "max_rotation_period_s",
     "max_key_lifetime": "max_key_lifetime_s",
     "replay_disabled": "replay_disabled",
+    "excluded_route_tags": "excluded_route_tags",
 }
 """Per message: the paths of an update mask, and the field of the domain that each names."""
-_POLICY_LATER = (*("excluded_route_tags", "stored_responses_enabled", "usage_retention"),)
+_POLICY_LATER = (*("stored_responses_enabled", "usage_retention"),)
 
 
 _PERIODS: tuple[Literal["reveal_period", "max_rotation_period", "max_key_lifetime"], ...] = (
@@ -216,6 +217,7 @@ def policy_values(one: pb.Policy) -> Policy:
         max_rotation_period_s=rotation,
         max_key_lifetime_s=lifetime,
         replay_disabled=one.replay_disabled,
+        excluded_route_tags=tuple(one.excluded_route_tags),
     )
 
 
@@ -260,6 +262,7 @@ def policy_message(one: Policy) -> pb.Policy:
         orphaned_keys_owner=child_name(one.organization_id, "members", owner) if owner else "",
         issuance_rules=[_issuance_rule_message(rule, one.organization_id) for rule in one.issuance_rules],
         replay_disabled=one.replay_disabled,
+        excluded_route_tags=one.excluded_route_tags,
         update_time=timestamp(one.update_time),
         etag=etag_of(one),
     )

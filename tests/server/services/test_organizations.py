@@ -305,6 +305,16 @@ async def test_a_policy_decides_where_the_request_says_nothing(town: Town) -> No
     assert (kept.state, kept.owner_id) == (KeyState.ACTIVE, town.auditor.name.rpartition("/")[2])
 
 
+async def test_a_policy_excludes_routes_by_their_tags(town: Town) -> None:
+    """They are kept in their order, told, and gone when none is named."""
+    for wanted in (["trains-on-data", "region:us"], []):
+        policy = o.Policy(name=f"{town.home}/policy", excluded_route_tags=wanted)
+        update = pb.UpdatePolicyRequest(policy=policy, update_mask=FieldMask(paths=["excluded_route_tags"]))
+        await town.service.UpdatePolicy(update, _context(town.admin))
+        kept = await town.service.GetPolicy(pb.GetPolicyRequest(name=policy.name), _context(town.admin))
+        assert [*kept.policy.excluded_route_tags] == wanted
+
+
 async def test_a_policy_can_switch_kept_answers_off(town: Town) -> None:
     """And on again; it is kept, and told."""
     for wanted in (True, False):

@@ -48,6 +48,7 @@ def _declared_parts(one: DeclaredOrganization, path: Path) -> Iterator[Entry]:
 
 def _declared_policy(policy: DeclaredPolicy) -> dict[str, Any]:
     fields: dict[str, Any] = policy.model_dump(mode="json")
+    fields["excluded_route_tags"] = sorted(policy.excluded_route_tags)
     fields["orphaned_keys_owner"] = policy.orphaned_keys_owner.casefold()
     for rule in fields["issuance_rules"]:
         rule["teams"], rule["models"] = sorted(rule["teams"]), sorted(rule["models"])
@@ -144,6 +145,7 @@ def _kept_policy(policy: pb.Policy, teams: Mapping[str, str], handles: Mapping[s
         "max_key_lifetime_days": _days(policy, "max_key_lifetime"),
         "orphaned_keys": None if fate == "unspecified" else fate,
         "orphaned_keys_owner": handles.get(owner, owner),
+        "excluded_route_tags": sorted(policy.excluded_route_tags),
         "issuance_rules": [
             {
                 "display_name": rule.display_name,

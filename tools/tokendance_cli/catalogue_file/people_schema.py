@@ -83,6 +83,7 @@ class DeclaredPolicy(Settings):
     max_key_lifetime_days: Days | None = None
     orphaned_keys: Literal["suspend", "reassign", "revoke"] | None = None
     orphaned_keys_owner: str = Field(default="", max_length=320)
+    excluded_route_tags: tuple[str, ...] = Field(default=(), max_length=100)
     issuance_rules: tuple[DeclaredRule, ...] = Field(default=(), max_length=50)
 
     @model_validator(mode="after")

@@ -134,6 +134,7 @@ def _policy(entry: Entry, directory: Directory) -> pb.Policy:
         self_approval=fields["self_approval"],
         orphaned_keys=pb.OrphanedKeys.Value(f"ORPHANED_KEYS_{(fields['orphaned_keys'] or 'unspecified').upper()}"),
         orphaned_keys_owner=directory.member(entry, owner) if owner else "",
+        excluded_route_tags=fields["excluded_route_tags"],
         issuance_rules=[_rule(entry, rule, directory) for rule in fields["issuance_rules"]],
         etag=entry.etag,
     )

@@ -25,6 +25,7 @@ _CLEARABLE = {
     "max-key-lifetime": "max_key_lifetime",
     "orphaned-keys": "orphaned_keys",
     "issuance-rules": "issuance_rules",
+    "exclude-route-tag": "excluded_route_tags",
 }
 
 
@@ -73,10 +74,15 @@ def set_policy(
     orphaned_keys_owner: Annotated[
         str, typer.Option(help="The member who gets them, for reassign.", show_default=False)
     ] = "",
+    exclude_route_tag: Annotated[
+        list[str] | None,
+        typer.Option(help="A tag of routes that calls never take, in place of those before. Repeatable."),
+    ] = None,
     clear: Annotated[
         list[str] | None,
         typer.Option(
-            help="Clear reveal, max-rotation, max-key-lifetime, orphaned-keys or issuance-rules. Repeatable.",
+            help="Clear reveal, max-rotation, max-key-lifetime, orphaned-keys, issuance-rules or exclude-route-tag. "
+            "Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +101,7 @@ def set_policy(
 
     wanted = organization_pb2.Policy(self_approval=bool(self_approval), orphaned_keys=fate_number(orphaned_keys))
     wanted.orphaned_keys_owner = orphaned_keys_owner
+    wanted.excluded_route_tags.extend(exclude_route_tag or ())
     for period, number in (
         (wanted.reveal_period, reveal_days),
         (wanted.max_rotation_period, max_rotation_days),

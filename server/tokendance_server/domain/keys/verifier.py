@@ -6,9 +6,9 @@ not remembered but repeated. A node that lost sight of the changes lets nobody i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tokendance.credentials import SECRET_LENGTH, check_form
@@ -61,7 +61,8 @@ class Verifier:
     """Checks secrets. At most `cache_size` answers are kept, each for at most `cache_s` seconds.
 
     `sighted` tells whether changes made on other nodes are seen, `organization_works` whether the organization of an id
-    is not suspended. `uses` learns once a minute of each key whose secret was let in, and of digests under old peppers.
+    is not suspended, `excluded_tags` which routes its policy excludes. `uses` learns once a minute of each key whose
+    secret was let in, and of digests under old peppers.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Verifier:
         cache_size: int = 100_000,
         cache_s: float = 300.0,
         organization_works: Callable[[str], Awaitable[bool]] | None = None,
+        excluded_tags: Callable[[str], Awaitable[Collection[str]]] | None = None,
         uses: LastUses | None = None,
     ) -> None:
         self._store = store
         self._uses = uses
         self._organization_works = organization_works
+        self._excluded_tags = excluded_tags
         self._peppers = peppers
         self._clock = clock
         self._sighted = sighted
@@ -182,9 +185,9 @@ class Verifier:
             reading.changed.add(key_id)
 
     def changed(self, change: Change) -> None:
-        """Forget the key that a change names, or every key of the organization that it names."""
-        if change.kind == ChangeKind.ORGANIZATION:
-            self.forget_organization(change.name)
+        """Forget the key that a change names, or every key of the organization that it names or whose policy it is."""
+        if change.kind in (ChangeKind.ORGANIZATION, ChangeKind.POLICY):
+            self.forget_organization(change.name.removesuffix("/policy"))
         else:
             self.forget(change.name.rpartition("/")[2])
 
@@ -226,6 +229,9 @@ class Verifier:
         verdict = self._verdict(key, digests)
         if self._organization_works is not None and not await self._organization_works(key.organization_id):
             verdict.stopped_with_organization = True
+        if self._excluded_tags is not None and (tags := await self._excluded_tags(key.organization_id)):
+            principal = verdict.principal
+            verdict.principal = replace(principal, excluded_route_tags=principal.excluded_route_tags.union(tags))
         return verdict
 
     @contextmanager
@@ -319,5 +325,6 @@ def _principal(key: Key, secret_time: datetime) -> Principal:
         allowed_models=frozenset(key.allowed_models),
         allowed_networks=key.allowed_networks,
         labels=key.labels,
+        excluded_route_tags=frozenset(key.excluded_route_tags),
         secret_time=secret_time,
     )

@@ -19,6 +19,7 @@ from tokendance_server.domain.scopes import changes_all, in_scope
 
 _SHORTEST_REVEAL_S, _LONGEST_REVEAL_S = 3600, 30 * 86_400
 _MOST_RULES = 50
+_MOST_TAGS = 100
 _SHORTEST_LIFETIME_S = 3600
 
 
@@ -135,6 +136,10 @@ def _check(policy: Policy) -> None:
         raise invalid("policy.orphaned_keys_owner", "goes with reassigning the keys, and only with it")
     if len(policy.issuance_rules) > _MOST_RULES:
         raise invalid("policy.issuance_rules", f"must be at most {_MOST_RULES}")
+    if len(policy.excluded_route_tags) > _MOST_TAGS:
+        raise invalid("policy.excluded_route_tags", f"must be at most {_MOST_TAGS}")
+    for index, tag in enumerate(policy.excluded_route_tags):
+        check_text(tag, f"policy.excluded_route_tags[{index}]", 100, "the tag of a route")
     for index, rule in enumerate(policy.issuance_rules):
         _check_rule(rule, f"policy.issuance_rules[{index}]")
 

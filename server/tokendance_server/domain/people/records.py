@@ -89,6 +89,7 @@ class Policy:
     max_rotation_period_s: int | None = None
     max_key_lifetime_s: int | None = None
     replay_disabled: bool = False
+    excluded_route_tags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

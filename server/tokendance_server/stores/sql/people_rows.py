@@ -142,6 +142,7 @@ def policy_row(one: Policy) -> dict[str, Any]:
         "max_rotation_period_s": one.max_rotation_period_s,
         "max_key_lifetime_s": one.max_key_lifetime_s,
         "replay_disabled": one.replay_disabled,
+        "excluded_route_tags": list(one.excluded_route_tags),
     }
     return {
         "organization_id": one.organization_id,
@@ -167,6 +168,7 @@ def read_policy(row: Row[Any]) -> Policy:
         row.document.get("max_rotation_period_s"),
         row.document.get("max_key_lifetime_s"),
         row.document.get("replay_disabled", False),
+        tuple(row.document.get("excluded_route_tags", ())),
     )
 
 

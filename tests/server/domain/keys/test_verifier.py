@@ -10,7 +10,7 @@ import pytest
 from tests.server.domain.house import OPERATOR, PEPPERS, START, House, draft_for
 
 from tokendance.errors import GatewayError
-from tokendance_server.domain.changes import Change
+from tokendance_server.domain.changes import Change, ChangeKind
 from tokendance_server.domain.keys.key import KeySecret, KeyState
 from tokendance_server.domain.keys.keys import Keys
 from tokendance_server.domain.keys.secrets import PepperRing, mint
@@ -303,3 +303,25 @@ async def test_a_node_that_is_blind_lets_nobody_in_until_it_sees_again(house: Ho
     assert house.store.reads == reads
     house.sighted = True
     assert house.verifier.verify_cached(secret) is not None
+
+
+async def test_a_holder_is_kept_from_routes_by_its_key_and_by_its_organizations_policy(house: House) -> None:
+    """A change of the policy is believed as soon as it is told."""
+    names = await house.open()
+    draft = replace(draft_for(names), excluded_route_tags=("region:us",))
+    _, secret = await house.keys.create(OPERATOR, names.organization, draft)
+    of_policy = ["trains-on-data"]
+
+    async def excluded(organization_id: str) -> list[str]:
+        assert f"organizations/{organization_id}" == names.organization
+        return of_policy
+
+    verifier = Verifier(house.store, PEPPERS, house.clock, lambda: True, excluded_tags=excluded)
+    assert (await verifier.verify(secret)).excluded_route_tags == {"region:us", "trains-on-data"}
+    of_policy.clear()
+    known = verifier.verify_cached(secret)
+    assert known is not None
+    assert known.excluded_route_tags == {"region:us", "trains-on-data"}
+    verifier.changed(Change(1, ChangeKind.POLICY, f"{names.organization}/policy", "", house.clock.now()))
+    assert verifier.verify_cached(secret) is None
+    assert (await verifier.verify(secret)).excluded_route_tags == {"region:us"}
