@@ -159,7 +159,10 @@ class ElsewhereCodec:
         return self._codec.credential_headers(credential)
 
     def _needs(self, request: pb.CompletionRequest) -> bool:
-        if request.dialect == _DIALECT or any(tool.namespace for tool in request.tools):
+        if request.dialect == _DIALECT:
+            return True
+        # Most requests have no tools, and pass at once.
+        if request.tools and any(tool.namespace for tool in request.tools):
             return True
         return not self._takes_custom and has_custom(request)
 
