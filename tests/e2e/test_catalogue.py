@@ -223,6 +223,9 @@ async def test_everything_that_a_file_can_say_is_kept_and_counts(bench: Bench) -
     sent = json.loads(bench.upstream.log()[-1]["body"])
     assert (sent["model"], sent["top_k"], sent["temperature"]) == ("sim-echo", 5, 0.25)
     assert sent["metadata"] == {"team": "tests"}
+    asked = await rest(bench.node, "below/anything", stream=False, temperature=1, top_p=0.5)
+    assert "temperature: The gateway's operator sets this field" in asked.headers["x-tokendance-warnings"]
+    assert "top_p" not in asked.headers["x-tokendance-warnings"]
 
     shown = documents(bench.node.data_dir, "models", "inspect", "all")
     assert shown["routes"][0]["tags"] == ["region:eu"]

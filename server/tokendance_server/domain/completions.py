@@ -11,6 +11,7 @@ from tokendance.ids import new_id
 from tokendance_server.domain.attempts import Attempts
 from tokendance_server.domain.catalogue.in_force import Serving
 from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, Model
+from tokendance_server.domain.catalogue.parameters import overridden
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.leaving import Leaving, ReadsOn
 from tokendance_server.domain.metering import Meter, Metered, MeteredCaller, Preview
@@ -87,6 +88,7 @@ class Completions:
         completion.model = way.model.id
         completion.created = int(self._clock.now().timestamp())
         completion.warnings.extend(way.warnings)
+        completion.warnings.extend(overridden(request, way.route.forced_parameters))
         completion.account.CopyFrom(metered.account())
         return completion
 
@@ -111,7 +113,7 @@ class Completions:
             )
             answer = reading
             metered.seen.request_id = metered.seen.request_id or events[0].started.id
-            self._introduce(events[0], way, metered)
+            self._introduce(events[0], request, way, metered)
             while True:
                 metered.deliver(events)
                 last = events[-1]
@@ -227,13 +229,20 @@ class Completions:
         caller.model = request.model
         return self._meter.begin(caller, request.model, streamed=streamed, user=request.user, metadata=request.metadata)
 
-    def _introduce(self, event: completion_pb2.CompletionEvent, way: Way, metered: Metered) -> None:
+    def _introduce(
+        self,
+        event: completion_pb2.CompletionEvent,
+        request: completion_pb2.CompletionRequest,
+        way: Way,
+        metered: Metered,
+    ) -> None:
         if event.WhichOneof("event") != "started":
             raise AssertionError("an upstream's first event is Started")
         event.started.id = new_id("cmpl")
         event.started.model = way.model.id
         event.started.created = int(self._clock.now().timestamp())
         event.started.warnings.extend(way.warnings)
+        event.started.warnings.extend(overridden(request, way.route.forced_parameters))
         event.started.account.CopyFrom(metered.account())
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from tokendance.gateway.v1 import completion_pb2
 
 MOST_BYTES = 16 * 1024
 _DEEPEST = 16
@@ -40,6 +44,19 @@ def problem_of(text: str, *, forced: bool) -> str | None:
     return None
 
 
+def overridden(request: completion_pb2.CompletionRequest, forced: str) -> Sequence[completion_pb2.Warning]:
+    """Tell what of a request the forced parameters of its route stand above, by the caller's names where they agree."""
+    if not forced:
+        return ()
+    said = {name for message in (request, request.sampling) for name in map(_name_of, message.ListFields())}
+    if request.reasoning.effort:
+        said.add("reasoning_effort")
+    if request.extra_json:
+        said.update(_keys(request.extra_json))
+    why = "The gateway's operator sets this field for the model."
+    return [completion_pb2.Warning(field=name, why=why) for name in _keys(forced) if name in said]
+
+
 def canonical(text: str) -> str:
     """Return parameters as they are kept: compact, their names in their order, and nothing for an empty object."""
     parameters = json.loads(text) if text else {}
@@ -50,6 +67,18 @@ def _names(parameters: Mapping[str, Any]) -> list[str]:
     """The names at the top, and those of the one place where some upstreams have their parameters."""
     inner = parameters.get("generationConfig")
     return [*parameters, *(inner if isinstance(inner, dict) else ())]
+
+
+def _name_of(field: tuple[FieldDescriptor, Any]) -> str:
+    return field[0].name
+
+
+def _keys(text: str) -> list[str]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [*document] if isinstance(document, dict) else []
 
 
 def _is_deep(value: Any, depth: int) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2
+from tokendance_server.domain.catalogue.parameters import overridden
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.quota.claims import Claim
 from tokendance_server.domain.routing.caps import CapCounters
@@ -60,7 +61,10 @@ async def explain(
         warnings: Sequence[completion_pb2.Warning] = ()
         why = "" if lane is chosen else _why_not(lane, principal, way.now(), full.get(id(lane)))
         try:
-            warnings = lane.seats[0].upstream.warnings(request)
+            warnings = [
+                *lane.seats[0].upstream.warnings(request),
+                *overridden(request, lane.route.forced_parameters),
+            ]
         except GatewayError as error:
             why = error.message
         routes.append(ExplainedRoute(lane.label, lane is chosen, why, warnings))

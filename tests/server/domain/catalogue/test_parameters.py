@@ -2,7 +2,8 @@
 
 import pytest
 
-from tokendance_server.domain.catalogue.parameters import canonical, problem_of
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance_server.domain.catalogue.parameters import canonical, overridden, problem_of
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"temperature":0.5}', '{"generationConfig":{"topK":1}}', '{"a":null}'])
@@ -37,3 +38,20 @@ def test_they_are_kept_compact() -> None:
     """In their order, and not at all where they are empty."""
     assert canonical('{ "b": "é", "a": 1 }') == '{"b":"é","a":1}'
     assert canonical("{ }") == canonical("") == ""
+
+
+def test_a_caller_is_told_of_what_is_forced_over_its_own() -> None:
+    """By its name in the caller's request; what it did not say is nobody's loss."""
+    request = pb.CompletionRequest(
+        sampling=pb.Sampling(temperature=0.5, stop=["a"]),
+        reasoning=pb.Reasoning(effort="high"),
+        service_tier="flex",
+        extra_json='{"enable_thinking":true}',
+    )
+    forced = (
+        '{"temperature":1,"top_p":1,"reasoning_effort":"low","enable_thinking":false,"service_tier":null,"stop":"b"}'
+    )
+    told = [warning.field for warning in overridden(request, forced)]
+    assert told == ["temperature", "reasoning_effort", "enable_thinking", "service_tier", "stop"]
+    assert overridden(request, "") == ()
+    assert overridden(pb.CompletionRequest(extra_json="no JSON"), forced) == []
