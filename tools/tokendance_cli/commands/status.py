@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokendance_cli.commands.models import BaseUrl
-from tokendance_cli.failures import USAGE, CommandError
 from tokendance_cli.output import Format, FormatOption, form_of, print_json, print_rows
 from tokendance_cli.tenant_words import DataDir
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from tokendance import Client
     from tokendance.gateway.v1 import status_service_pb2 as pb
 
-# What ends a watch and passes: the node ends, is busy or unreachable, or the longest time for a call is over.
-_PASSING = frozenset({"service_stopping", "gateway_overloaded", "provider_unavailable", "deadline_exceeded"})
+# The longest time for a call is over: watching goes on with another.
+_OVER = "deadline_exceeded"
 _AGAIN_S = 2.0
 _HOUR_S = 3600.0
 
@@ -31,12 +30,20 @@ def status(
     data_dir: DataDir = None,
     form: FormatOption = None,
 ) -> None:
-    """Show what works: of each model and of the whole. With --base-url as everybody sees it, else as an operator."""
+    """Show what works, by model and as a whole. With TOKENDANCE_API_KEY or --base-url as callers see it, over REST."""
+    from tokendance_cli.usage_view import holds_key
+
     asked = form_of(context, form)
-    if base_url is not None:
+    if holds_key(context, base_url, None, data_dir):
+        from tokendance_cli import public_status
+        from tokendance_cli.rest import Holder, api_key_of, base_url_of
+
+        # Without a key one sees the public models, with it those that it may call.
+        holder = Holder(base_url_of(base_url), api_key_of(None).strip())
         if watch:
-            raise CommandError("--watch asks a node itself; leave --base-url out.", exit_code=USAGE)
-        _show_public(base_url, history_days, asked)
+            public_status.follow(holder, asked)
+        else:
+            public_status.show(holder, history_days, asked)
         return
     from tokendance.gateway.v1 import status_service_pb2 as pb
     from tokendance_cli.node_client import admin_client
@@ -90,21 +97,6 @@ def routes(
     show_rows(form_of(context, form), found, ROUTE_COLUMNS, [route_row(one) for one in found])
 
 
-def _show_public(base_url: str, history_days: int, form: Format) -> None:
-    """Show what everybody sees, read over REST without a key."""
-    from tokendance_cli.rest import Holder, base_url_of
-
-    told = Holder(base_url_of(base_url), "").get(f"/status?history_days={history_days}").document
-    if form is Format.JSON:
-        print_json(told)
-        return
-    print(f"{told['state']}  {told['summary']}")
-    for one in told["incidents"]:
-        print(f"{one['name']}  {one['phase']}  {one['title']}")
-    rows = [[one["id"], one["state"], one["since"], one["reason"] or ""] for one in told["models"]]
-    print_rows(["model", "state", "since", "reason"], rows, empty="No model is public.")
-
-
 def _show(status: pb.StatusSnapshot, form: Format) -> None:
     from tokendance_cli.status_view import MODEL_COLUMNS, head_lines, model_row
 
@@ -140,7 +132,7 @@ def _watch(client: Client, form: Format) -> None:
                 elif message.HasField("change"):
                     print(change_line(message.change), flush=True)
         except GatewayError as error:
-            if error.code not in _PASSING or not token:
+            if not token or not (error.retryable or error.code == _OVER):
                 raise
             time.sleep(_AGAIN_S)
         except KeyboardInterrupt:
