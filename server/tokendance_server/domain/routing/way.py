@@ -171,7 +171,7 @@ class Way:
         """Choose where to go now, also a model to fall back to where this one has no route that can be taken.
 
         Raises what is wrong where there is none: unsupported_parameter, model_not_allowed, provider_rate_limited,
-        provider_unavailable, or the error of the first attempt.
+        provider_unavailable, or the error of the last attempt.
         """
         now = self._router.now()
         only = self._plan.only
@@ -267,7 +267,7 @@ class Way:
         It does for what the error table calls retryable, or where a model to fall back to is configured, while
         `left_s` seconds of its deadline and the budget of retries allow it.
         """
-        self._failure = self._failure or error
+        self._failure = error
         if error.origin != "provider" or left_s < LEAST_LEFT_S or self.retries + 1 >= MOST_ATTEMPTS:
             return False
         cause = _CAUSES.get(error.reason)
