@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
-from tokendance_facade.answers import Answer, Reply
+from tokendance_facade.answers import Reply
 from tokendance_facade.exchange import Exchange
 from tokendance_facade.pages.security import FILE_HEADERS
+from tokendance_facade.pages.serving import page_answer
 
 PREFIX = "/assets/"
 _TYPES = {
@@ -20,7 +21,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_FOREVER = ("cache-control", "public, max-age=31536000, immutable")
+_FOREVER = "public, max-age=31536000, immutable"
 
 
 class _Asset(NamedTuple):
@@ -64,5 +65,11 @@ class Assets:
         asset = self._served.get(exchange.tail)
         if asset is None:
             raise GatewayError(errors_pb2.ERROR_REASON_NOT_FOUND, "There is no such file.", origin="caller")
-        headers = (*exchange.headers, *FILE_HEADERS, _FOREVER)
-        return Answer(200, asset.body, exchange.request_id, content_type=asset.content_type, headers=headers)
+        return page_answer(
+            exchange,
+            asset.body,
+            content_type=asset.content_type,
+            cache=_FOREVER,
+            security=FILE_HEADERS,
+            public=True,
+        )

@@ -21,8 +21,9 @@ from tokendance_facade.pages import examples, references, texts
 from tokendance_facade.pages.assets import Assets
 from tokendance_facade.pages.clients import client_views
 from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
-from tokendance_facade.pages.rendering import HTML, Renderer, etag_of, page_answer
+from tokendance_facade.pages.rendering import Renderer
 from tokendance_facade.pages.security import FILE_HEADERS, PAGE_HEADERS
+from tokendance_facade.pages.serving import HTML, etag_of, page_answer
 from tokendance_facade.pages.status_feed import StatusFeed
 from tokendance_facade.pages.views import ModelView, StatusView, bars, cleaner, model_view, status_view
 from tokendance_facade.routes import Route
@@ -147,7 +148,7 @@ class PublicPages:
             return self._render("models.html", "/models", _models_values(models, state, query))
 
         if any(query.values()):
-            return page_answer(exchange, make())
+            return page_answer(exchange, make(), public=True)
         return self._page(exchange, "/models", (self._live.models.version, self._live.status.version), make)
 
     async def _status(self, exchange: Exchange) -> Reply:
@@ -178,13 +179,15 @@ class PublicPages:
 
     async def _openapi(self, exchange: Exchange) -> Reply:
         return page_answer(
-            exchange, references.openapi_bytes(), content_type=JSON, cache=_AN_HOUR, security=FILE_HEADERS
+            exchange, references.openapi_bytes(), content_type=JSON, cache=_AN_HOUR, security=FILE_HEADERS, public=True
         )
 
     async def _llms(self, exchange: Exchange) -> Reply:
         address = self._base_url()
         text = references.llms_text(self._brand, address, address.removesuffix("/v1"))
-        return page_answer(exchange, text.encode(), content_type=_TEXT, cache=_AN_HOUR, security=FILE_HEADERS)
+        return page_answer(
+            exchange, text.encode(), content_type=_TEXT, cache=_AN_HOUR, security=FILE_HEADERS, public=True
+        )
 
     async def _robots(self, exchange: Exchange) -> Reply:
         body = b"User-agent: *\nDisallow: /v1/\nDisallow: /status/events\n"
@@ -223,7 +226,7 @@ class PublicPages:
         if known is None or known[0] != key:
             body = make()
             known = self._made[path] = (key, _Made(body, etag_of(body)))
-        return page_answer(exchange, known[1].body, etag=known[1].etag)
+        return page_answer(exchange, known[1].body, etag=known[1].etag, public=True)
 
     def _home_values(self, view: StatusView) -> dict[str, Any]:
         address = self._base_url()

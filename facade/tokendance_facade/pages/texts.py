@@ -28,7 +28,8 @@ link: </errors#model_not_found>; rel="help"
     "param": "model",
     "code": "model_not_found",
     "request_id": "req_06ffx3k2q8r4tn5v7w9y1z3b5c",
-    "origin": "caller"
+    "origin": "caller",
+    "doc_url": "/errors#model_not_found"
   }
 }"""
 """What an error looks like over REST."""

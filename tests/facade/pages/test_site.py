@@ -115,6 +115,20 @@ async def test_who_has_a_page_already_does_not_get_it_again(site: Site, path: st
     assert (await site.get(path, If_None_Match='"other"')).status == 200
 
 
+async def test_pages_travel_compressed_to_who_takes_that(site: Site) -> None:
+    """With a tag of their own, so that no cache takes one form for the other."""
+    plain = await site.get("/", Accept_Encoding="identity")
+    small = await site.get("/", Accept_Encoding="gzip, br")
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert await small.text() == await plain.text()
+    assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 3
+    assert plain.headers["etag"] != small.headers["etag"]
+    assert "Accept-Encoding" in plain.headers["vary"]
+    again = await site.get("/", Accept_Encoding="gzip", If_None_Match=small.headers["etag"])
+    assert again.status == 304
+
+
 async def test_operators_say_what_the_site_is_called_and_where_it_is() -> None:
     """Brand, base URL, console and support come from the configuration."""
     async with open_site(
