@@ -238,6 +238,8 @@ async def test_everything_that_a_file_can_say_is_kept_and_counts(bench: Bench) -
     model = json.loads(seen.stdout)
     assert (model["id"], model["shutdown_date"], model["successor"]) == ("all", "2031-02-03", "more")
     assert (model["input_modalities"], model["supported_parameters"]) == (["text", "image"], ["seed"])
+    sim = tokendance("--data-dir", str(bench.node.data_dir), "providers", "show", "sim")
+    assert "env:TOKENDANCE_PROVIDER_OPENAI" in sim.stdout
     missing = tokendance("--data-dir", str(bench.node.data_dir), "models", "inspect", "nothing")
     assert (missing.returncode, missing.stdout) == (1, "")
 

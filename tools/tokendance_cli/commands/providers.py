@@ -76,6 +76,10 @@ def show_provider(
             ("credential", _credential(found)),
             ("capabilities", ", ".join(found.capabilities)),
             ("headers", ", ".join(f"{name}: {value}" for name, value in sorted(found.extra_headers.items()))),
+            ("further credentials", ", ".join(found.more_credential_references)),
+            ("proxy", found.proxy_url),
+            ("authorities", "its own beside the system's" if found.ca_bundle_pem else ""),
+            ("client certificate", f"with the key {found.client_key_reference}" if found.client_key_reference else ""),
             ("kept in", _home(found)),
         ]
     )
