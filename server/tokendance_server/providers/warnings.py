@@ -18,6 +18,11 @@ class Warnings:
         self._kept: list[pb.Warning] = []
         self._more = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether what is told from now on is counted only: then its field need not be looked up."""
+        return len(self._kept) >= MOST_WARNINGS
+
     def add(self, field: str, why: str) -> None:
         """Tell of one field."""
         if len(self._kept) < MOST_WARNINGS:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from tokendance.errors import GatewayError
@@ -24,7 +25,7 @@ from tokendance_server.providers.openai_responses.custom_tools import (
     has_custom,
     restore_call,
 )
-from tokendance_server.providers.openai_responses.places import is_item, place, tool_place
+from tokendance_server.providers.openai_responses.places import Places, is_item
 from tokendance_server.providers.warnings import Warnings
 
 _DIALECT = pb.DIALECT_OPENAI_RESPONSES
@@ -87,6 +88,7 @@ class ElsewhereCodec:
         if not self._needs(request):
             return self._codec.warnings(request)
         plain = self._simplify(request)
+        places = Places(request) if request.dialect == _DIALECT else None
         told = Warnings()
         for warning in plain.warnings:
             told.add(warning.field, warning.why)
@@ -94,10 +96,10 @@ class ElsewhereCodec:
             others = self._codec.warnings(plain.request)
         except GatewayError as error:
             if error.param is not None:
-                error.param = error.metadata["param"] = _caller_path(request, plain, error.param)
+                error.param = error.metadata["param"] = _caller_path(places, plain, error.param)
             raise
         for warning in others:
-            told.add(_caller_path(request, plain, warning.field), warning.why)
+            told.add(_caller_path(places, plain, warning.field), warning.why)
         return told.told()
 
     def capped(self, request: pb.CompletionRequest, output_cap: int | None) -> pb.CompletionRequest:
@@ -204,6 +206,7 @@ def simplify(request: pb.CompletionRequest, *, takes_custom: bool = True) -> Pla
     Raises unsupported_parameter for items that no other upstream can read.
     """
     told = Warnings()
+    places = Places(request)
     copy = pb.CompletionRequest()
     copy.CopyFrom(request)
     if copy.logprobs.top and request.dialect == _DIALECT:
@@ -211,7 +214,7 @@ def simplify(request: pb.CompletionRequest, *, takes_custom: bool = True) -> Pla
         copy.logprobs.enabled = True
     for index, tool in enumerate(request.tools):
         if tool.namespace_json:
-            _describe(request, index, copy.tools[index], told)
+            _describe(places.of_tool(index), copy.tools[index], told)
     names = _rename_tools(copy)
     if request.extra_json and not request.tools:
         extra = json_text.caller_extra(request.extra_json, "extra_json")
@@ -221,14 +224,18 @@ def simplify(request: pb.CompletionRequest, *, takes_custom: bool = True) -> Pla
     if not takes_custom:
         for index, tool in enumerate(request.tools):
             if tool.format_json:
-                path = tool_place(request, index) if request.dialect == _DIALECT else f"tools[{index}]"
+                path = places.of_tool(index) if request.dialect == _DIALECT else f"tools[{index}]"
                 told.add(f"{path}.format", "This model follows no grammar; the tool's input is free text.")
         custom = declare_as_functions(copy)
     flat = {name: short for short, name in names.items()}
     del copy.messages[:]
     kept: list[list[int]] = []
     for at, message in enumerate(request.messages):
-        parts = [part_at for part_at, part in enumerate(message.parts) if _stays(request, at, part_at, part, told)]
+        parts = [
+            part_at
+            for part_at, part in enumerate(message.parts)
+            if _stays(part, message.role, partial(places.of, at, part_at), told)
+        ]
         if message.parts and not parts:
             continue
         into = copy.messages.add()
@@ -257,13 +264,13 @@ def short_name(namespace: str, name: str) -> str:
     return f"{plain[: _MOST_CHARACTERS - 9]}_{digest}"
 
 
-def _describe(request: pb.CompletionRequest, index: int, tool: pb.Tool, told: Warnings) -> None:
+def _describe(path: str, tool: pb.Tool, told: Warnings) -> None:
     """Put what a namespace says of itself into the description of its first tool; what else it says is told."""
     about = json_text.caller_extra(tool.namespace_json, "namespace_json")
     said = about.pop("description", None)
     if isinstance(said, str) and said:
         tool.description = f"{said}\n\n{tool.description}" if tool.description else said
-    told.add_all(about, "This model has no place for the field.", f"{tool_place(request, index)}.")
+    told.add_all(about, "This model has no place for the field.", f"{path}.")
 
 
 def _rename_tools(request: pb.CompletionRequest) -> dict[str, Name]:
@@ -288,21 +295,20 @@ def _rename_tools(request: pb.CompletionRequest) -> dict[str, Name]:
     return names
 
 
-def _stays(request: pb.CompletionRequest, at: int, part_at: int, part: pb.Part, told: Warnings) -> bool:
+def _stays(part: pb.Part, role: pb.Role.ValueType, where: Callable[[], str], told: Warnings) -> bool:
     """Tell whether a part goes on to another upstream; what is left out is told, unless it is carried elsewhere."""
     if part.HasField("item") and part.item.extra_json:
         extra = json_text.caller_extra(part.item.extra_json, "extra_json")
-        told.add_all(extra, "This model has no place for the field.", f"{place(request, at, part_at)}.")
+        told.add_all(extra, "This model has no place for the field.", "" if told.full else f"{where()}.")
     if not part.HasField("native") or part.native.dialect != _DIALECT:
         return True
     kind = part.native.type
-    role = request.messages[at].role
     if kind == "additional_tools":
         return False
     if (role == pb.ROLE_ASSISTANT and is_item(kind)) or (role == pb.ROLE_TOOL and kind.endswith(_RECORDS)):
-        told.add(place(request, at, part_at), "What a hosted tool did earlier is not told to this model.")
+        told.add("" if told.full else where(), "What a hosted tool did earlier is not told to this model.")
         return False
-    param = place(request, at, part_at)
+    param = where()
     raise GatewayError(
         errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
         f"This model does not take {'items' if role == pb.ROLE_TOOL else 'content'} of the type {kind}.",
@@ -312,18 +318,18 @@ def _stays(request: pb.CompletionRequest, at: int, part_at: int, part: pb.Part, 
     )
 
 
-def _caller_path(request: pb.CompletionRequest, plain: Plain, path: str) -> str:
-    """Return a path of the simplified request as one of the caller's own."""
-    if request.dialect != _DIALECT:
+def _caller_path(places: Places | None, plain: Plain, path: str) -> str:
+    """Return a path of the simplified request as one of the caller's own; only Responses has other ones, `places`."""
+    if places is None:
         return path
     found = _PATH.match(path)
     if found is None:
         return _NAMES.get(path, path)
     index, rest = int(found[2]), path[found.end() :]
     if found[1] == "tools":
-        return tool_place(request, index) + rest
+        return places.of_tool(index) + rest
     if index >= len(plain.kept):
         return path
     at, *parts = plain.kept[index]
     within = None if found[3] is None or int(found[3]) >= len(parts) else parts[int(found[3])]
-    return place(request, at, within) + rest
+    return places.of(at, within) + rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance_server.providers.field_paths import message_path, part_path
@@ -15,37 +16,68 @@ def is_item(kind: str) -> bool:
     return kind.endswith("_call") or kind in _OF_THE_MODEL
 
 
+class Places:
+    """The paths of one request, each of its lists walked once at most."""
+
+    def __init__(self, request: pb.CompletionRequest) -> None:
+        self._request = request
+
+    def of(self, at: int, part_at: int | None = None) -> str:
+        """Return the path of a message, or of a part of it, in the caller's own dialect."""
+        request = self._request
+        if request.dialect != pb.DIALECT_OPENAI_RESPONSES:
+            return message_path(request, at) if part_at is None else part_path(request, at, part_at)
+        if request.messages[at].instructions:
+            return "instructions"
+        before = self._begins[at]
+        if part_at is None:
+            return f"input[{before}]"
+        item, content = self._parts(at)[part_at]
+        return f"input[{before + item}]" if content is None else f"input[{before + item}].content[{content}]"
+
+    def of_tool(self, index: int) -> str:
+        """Return the path of a tool, by its place among those of the canonical form."""
+        return self._tools[index] if index < len(self._tools) else f"tools[{index}]"
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        begins, items = [], 0
+        for at, message in enumerate(self._request.messages):
+            begins.append(items)
+            if not message.instructions:
+                items += max((item for item, _ in self._parts(at)), default=0) + 1
+        return begins
+
+    @cached_property
+    def _walked(self) -> dict[int, list[tuple[int, int | None]]]:
+        return {}
+
+    def _parts(self, at: int) -> list[tuple[int, int | None]]:
+        parts = self._walked.get(at)
+        if parts is None:
+            parts = self._walked[at] = list(_within(self._request.messages[at]))
+        return parts
+
+    @cached_property
+    def _tools(self) -> list[str]:
+        paths = []
+        top, within = -1, -1
+        space = ""
+        for tool in self._request.tools:
+            if tool.HasField("declared_in"):
+                paths.append(f"{self.of(tool.declared_in)}.tools")
+                continue
+            if tool.namespace and tool.namespace == space and not tool.namespace_json:
+                within += 1
+            else:
+                top, within, space = top + 1, 0, tool.namespace
+            paths.append(f"tools[{top}].tools[{within}]" if space else f"tools[{top}]")
+        return paths
+
+
 def place(request: pb.CompletionRequest, at: int, part_at: int | None = None) -> str:
-    """Return the path of a message, or of a part of it, in the caller's own dialect."""
-    if request.dialect != pb.DIALECT_OPENAI_RESPONSES:
-        return message_path(request, at) if part_at is None else part_path(request, at, part_at)
-    if request.messages[at].instructions:
-        return "instructions"
-    before = sum(_items_of(message) for message in request.messages[:at] if not message.instructions)
-    if part_at is None:
-        return f"input[{before}]"
-    item, content = list(_within(request.messages[at]))[part_at]
-    return f"input[{before + item}]" if content is None else f"input[{before + item}].content[{content}]"
-
-
-def tool_place(request: pb.CompletionRequest, index: int) -> str:
-    """Return the path of a tool, by its place among those of the canonical form."""
-    if index < len(request.tools) and request.tools[index].HasField("declared_in"):
-        return f"{place(request, request.tools[index].declared_in)}.tools"
-    top, within = -1, -1
-    space = ""
-    for tool in request.tools[: index + 1]:
-        if tool.HasField("declared_in"):
-            continue
-        if tool.namespace and tool.namespace == space and not tool.namespace_json:
-            within += 1
-        else:
-            top, within, space = top + 1, 0, tool.namespace
-    return f"tools[{top}].tools[{within}]" if space else f"tools[{top}]"
-
-
-def _items_of(message: pb.Message) -> int:
-    return max((item for item, _ in _within(message)), default=0) + 1
+    """Return one path of a request."""
+    return Places(request).of(at, part_at)
 
 
 def _within(message: pb.Message) -> Iterator[tuple[int, int | None]]:

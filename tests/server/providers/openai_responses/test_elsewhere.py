@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -159,3 +160,15 @@ def test_hosted_tools_alone_leave_no_word_about_tools() -> None:
     asked.tools.add(kind=pb.TOOL_KIND_HOSTED, name="web_search", native_json='{"type":"web_search"}')
     asked.tool_choice.mode = pb.TOOL_CHOICE_MODE_AUTO
     assert sent(asked).keys() == {"model", "messages"}
+
+
+def test_many_records_are_looked_at_quickly() -> None:
+    """Only those that are told are looked up, however many there are."""
+    parts = [native("web_search_call", pb.ROLE_ASSISTANT).parts[0] for _ in range(10_000)]
+    for part in parts:
+        part.item.extra_json = '{"a":1}'
+    asked = request(pb.Message(role=pb.ROLE_ASSISTANT, parts=parts))
+    began = time.process_time()
+    warnings = CODEC.warnings(asked)
+    assert time.process_time() - began < 2
+    assert len(warnings) == 64
