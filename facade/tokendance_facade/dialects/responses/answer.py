@@ -51,6 +51,7 @@ class _Items:
         self._same_dialect = same_dialect
         self._parts = choice.message.parts
         self._logprobs = output.logprobs_of(choice.logprobs)
+        self._told = 0
         self._written: list[Document] = []
         self._content: list[Document] | None = None
 
@@ -113,14 +114,11 @@ class _Items:
 
     def _take(self, text: str) -> list[Document]:
         """Return the log probabilities of the next text: those of as many tokens as it is made of."""
-        if not self._logprobs:
-            return []
-        length = taken = 0
-        while taken < len(self._logprobs) and length < len(text):
-            length += len(self._logprobs[taken]["token"])
-            taken += 1
-        said, self._logprobs = self._logprobs[:taken], self._logprobs[taken:]
-        return said
+        begin, length = self._told, 0
+        while self._told < len(self._logprobs) and length < len(text):
+            length += len(self._logprobs[self._told]["token"])
+            self._told += 1
+        return self._logprobs[begin : self._told]
 
     def _id(self, given: str, kind: str) -> str:
         return given or output.item_id(self._response, kind, len(self._written))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from tokendance_server.providers.openai.answer import unreadable
 
-MOST_ITEMS = 10_000
+MOST_ITEMS = 2_000
+"""Items of one answer, and parts of one item: far above any."""
 
 
 class Item:
