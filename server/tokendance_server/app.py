@@ -337,6 +337,7 @@ async def open_server(
             peppers=peppers,
             run_id=look.run_id,
             clock=clock,
+            registry=registry,
         )
         nodes = open_nodes(look, peppers)
         handlers = register(

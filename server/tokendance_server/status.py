@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from tokendance.errors import GatewayError
 from tokendance_server.domain.catalogue.in_force import Catalogue
@@ -44,6 +49,7 @@ async def open_status(
     peppers: PepperRing,
     run_id: str,
     clock: Clock,
+    registry: CollectorRegistry,
 ) -> StatusParts:
     """Wire it: requests that end are counted from now on, and the state of now is known. Raises StartupError."""
 
@@ -71,9 +77,39 @@ async def open_status(
     except StoreUnavailableError as exc:
         raise StartupError(f"The status cannot be read: {exc}.") from exc
     ledger.listeners.append(tally.ended)
+    registry.register(_States(board))
     tokens = PageTokens(peppers.derive("page tokens of the status"))
     notices = Notices(notice_store, catalogue.has, tokens, clock, board.refresh)
     return StatusParts(board, notices, health, tokens)
+
+
+class _States(Collector):
+    """Exports the states of now as numbers: the worse, the higher."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def describe(self) -> Iterable[Metric]:
+        """Name what there is, so that nobody asks for values to know it."""
+        return (self._whole(), self._models())
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the values of now."""
+        whole, models, picture = self._whole(), self._models(), self._board.picture
+        whole.add_metric((), picture.whole.state.severity)
+        for name, view in picture.models.items():
+            models.add_metric((name,), view.verdict.state.severity)
+        return (whole, models)
+
+    @staticmethod
+    def _whole() -> GaugeMetricFamily:
+        return GaugeMetricFamily("tokendance_state", "The state of the whole: 0 operational to 4 major outage.")
+
+    @staticmethod
+    def _models() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "tokendance_model_state", "The state of each model, as that of the whole.", labels=("model",)
+        )
 
 
 def _tell(error: Exception | None) -> None:
