@@ -32,8 +32,11 @@ from tokendance_server.domain.usage.entries import (
 
 LONGEST_MESSAGE = 1000
 """Characters of an error's sentence that a record keeps."""
-AT_HAND = 2000
-"""How many finished requests wait for the database as they are; those behind them wait encoded, a fifth the size."""
+AT_HAND = 5000
+"""How many finished requests wait for the database as they are; those behind them wait encoded, a fifth the size.
+
+More than a node at full load finishes between two writes, so that only a database that hangs makes it encode them.
+"""
 
 
 class JournalError(Exception):

@@ -55,6 +55,9 @@ def _texts(table: Table) -> list[tuple[str, int]]:
 _RECORD_TEXTS, _ATTEMPT_TEXTS = _texts(usage_records), _texts(usage_attempts)
 
 
+_dimensions = itemgetter(*DIMENSIONS)
+
+
 class SqlUsageStore:
     """Satisfies UsageStore."""
 
@@ -270,7 +273,7 @@ def _sum_rows(
     """Return what a batch adds to the sums, in the order of their key, in which writers wait for each other."""
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry, row in entries:
-        place = (row["organization_id"], row["start_us"] // length_us, *(row[name] for name in DIMENSIONS))
+        place = (row["organization_id"], row["start_us"] // length_us, *_dimensions(row))
         into = sums.get(place)
         if into is None:
             into = sums[place] = {
