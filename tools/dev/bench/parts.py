@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from .grpc_load import drive_grpc
 from .http_load import HOST, Load, Target, drive, open_streams
 from .node import Node, start_node
@@ -30,6 +32,8 @@ MODELS = (MODEL, STEADY, BURSTS, LONG)
 # A stream has a chunk for the role and one for the end as well.
 CHUNKS = TOKENS + 2
 SETTLE_S = 1.0
+# A hundred thousand keys in a whole run, and a few thousand in a quick one.
+KEYS_OF_A_STREAM = 50
 
 Sample = tuple[str, Side, float]
 """Row, side and value of one round."""
@@ -199,6 +203,23 @@ async def limits(rig: Rig) -> list[Sample]:
     return samples
 
 
+async def keys(rig: Rig) -> list[Sample]:
+    """What finding a key costs among many, beside the same among ten; in a process of its own for each."""
+    samples: list[Sample] = []
+    for side, count in ((Side.YARDSTICK, 10), (Side.NODE, rig.streams * KEYS_OF_A_STREAM)):
+        with tempfile.TemporaryDirectory(dir=rig.folder) as name:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "dev.bench.keys", str(count), str(Path(name) / "keys.db")),
+                cwd=TOOLS,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            out = (await process.communicate())[0]
+        if process.returncode:
+            raise RuntimeError(f"dev.bench.keys {count} ended with {process.returncode}.")
+        samples += [(f"keys-{kind}", side, float(us)) for kind, us in orjson.loads(out).items()]
+    return samples
+
+
 async def memory_streams(rig: Rig) -> list[Sample]:
     """Reads resident memory while streams are open that send one chunk a second each."""
     samples: list[Sample] = []
@@ -224,5 +245,6 @@ PARTS = (
     Part("chunk8", ("chunk8-cpu",), chunk8),
     Part("grpc", ("grpc-cpu", "grpc-rate"), grpc),
     Part("limits", ("limits-memory", "limits-redis-1", "limits-redis-8", "limits-redis-32"), limits),
+    Part("keys", ("keys-warm", "keys-cold"), keys, once=True),
     Part("memory-streams", ("memory-streams",), memory_streams, once=True),
 )

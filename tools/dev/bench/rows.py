@@ -59,5 +59,7 @@ ROWS = (
     Row("limits-redis-1", "CPU of four limits in Redis, one call at a time", "µs", "no-limits", digits=1),
     Row("limits-redis-8", "CPU of four limits in Redis, 8 at once", "µs", "no-limits", digits=1),
     Row("limits-redis-32", "CPU of four limits in Redis, 32 at once", "µs", "no-limits", Budget(30, ratio=False), 1),
+    Row("keys-warm", "CPU of finding a key at hand, of 100,000", "µs", "ten-keys", Budget(1.2), 2),
+    Row("keys-cold", "CPU of finding a key in SQLite, of 100,000", "µs", "ten-keys"),
     Row("memory-streams", "Resident memory with the open streams", "MB", "byte-relay", Budget(250, ratio=False)),
 )
