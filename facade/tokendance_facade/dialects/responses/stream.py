@@ -43,6 +43,8 @@ class ResponsesStreamEncoder:
         self._extra: Document = {}
         self._said: dict[int, pb.ItemStarted] = {}
         self._open: dict[int, OpenItem] = {}
+        # What is being said or thought, of a provider that will not say where it ends; there is one such item at most.
+        self._loose: int | None = None
         self._done: dict[int, Document] = {}
         self._next = 0
         self._incomplete = ""
@@ -186,10 +188,8 @@ class ResponsesStreamEncoder:
         if number in self._open:
             self._close(number)
         explicit = number in self._said
-        if not explicit:
-            for other, item in list(self._open.items()):
-                if not item.explicit and not isinstance(item, OpenCall):
-                    self._close(other)
+        if not explicit and self._loose is not None:
+            self._close(self._loose)
         self._begin_once()
         index = number if self._same_dialect and number not in self._done else self._next
         self._next = max(self._next, index + 1)
@@ -198,10 +198,14 @@ class ResponsesStreamEncoder:
 
     def _opened(self, number: int, item: OpenItem) -> None:
         self._open[number] = item
+        if not item.explicit and not isinstance(item, OpenCall):
+            self._loose = number
         item.begin(self._emit)
 
     def _close(self, number: int, status: str = "", extra_json: str = "") -> None:
         item = self._open.pop(number, None)
+        if number == self._loose:
+            self._loose = None
         if item is None:
             return
         if not self._same_dialect:
