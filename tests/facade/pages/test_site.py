@@ -160,6 +160,9 @@ async def test_errors_lead_to_their_row() -> None:
         answer = await site.get("/v1/models")
         assert answer.headers["link"] == '</errors#missing_api_key>; rel="help"'
         assert (await answer.json())["error"]["doc_url"] == "/errors#missing_api_key"
+        for path in ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"):
+            refused = await site.http.post(site.facade.http_url + path, json={})
+            assert refused.headers["link"] == '</errors#missing_api_key>; rel="help"'
     async with open_site(public_base_url="https://gateway.example/v1") as site:
         body = await (await site.get("/v1/models")).json()
         assert body["error"]["doc_url"] == "https://gateway.example/errors#missing_api_key"
