@@ -52,8 +52,11 @@ def _with_responses(make: MakesCodec) -> MakesCodec:
     return both
 
 
-def _elsewhere(make: MakesCodec) -> MakesCodec:
-    """Return what makes a codec of another dialect that takes Responses requests, too."""
+def _elsewhere(make: MakesCodec, *, takes_custom: bool = True) -> MakesCodec:
+    """Return what makes a codec of another dialect that takes Responses requests, too.
+
+    Without `takes_custom`, tools of free text become functions before they come to it.
+    """
 
     def made(
         capabilities: Collection[str] = (),
@@ -62,7 +65,7 @@ def _elsewhere(make: MakesCodec) -> MakesCodec:
         mint: Callable[[], str] = mint_call_id,
         event_bytes: int = DEFAULT_EVENT_BYTES,
     ) -> Codec:
-        return ElsewhereCodec(make(capabilities, mint=mint, event_bytes=event_bytes))
+        return ElsewhereCodec(make(capabilities, mint=mint, event_bytes=event_bytes), takes_custom=takes_custom)
 
     return made
 
@@ -71,7 +74,7 @@ WIRE_FORMATS: Mapping[str, MakesCodec] = {
     "openai": _with_responses(OpenAICodec),
     "anthropic": _elsewhere(AnthropicCodec),
     "azure-openai": _with_responses(azure_codec),
-    "gemini": _elsewhere(GeminiCodec),
+    "gemini": _elsewhere(GeminiCodec, takes_custom=False),
 }
 """Each by the name that a provider's configuration calls it."""
 

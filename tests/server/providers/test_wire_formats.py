@@ -24,6 +24,19 @@ def test_what_is_no_kind_is_told_with_those_that_are() -> None:
         check_kind("demo", {"bearer"})
 
 
+def test_a_tool_of_free_text_is_a_function_to_gemini_and_free_text_to_its_caller() -> None:
+    """Its grammar is left out, and named."""
+    codec = WIRE_FORMATS["gemini"]()
+    request = pb.CompletionRequest(tools=[pb.Tool(kind=pb.TOOL_KIND_CUSTOM, name="patch", format_json='{"type":"x"}')])
+    request.messages.add(role=pb.ROLE_USER, parts=[pb.Part(text=pb.Text(text="Hi"))])
+    assert [warning.field for warning in codec.warnings(request)] == ["tools[0].format"]
+    assert b'"parametersJsonSchema"' in codec.encode_completion(request, "m", stream=False).body
+    call = b'{"functionCall":{"name":"patch","args":{"input":"*** Begin"}}}'
+    body = b'{"candidates":[{"content":{"parts":[%b]},"finishReason":"STOP"}]}' % call
+    called = codec.decode_completion(body, request).choices[0].message.parts[0].tool_call
+    assert (called.kind, called.name, called.input) == (pb.TOOL_KIND_CUSTOM, "patch", "*** Begin")
+
+
 def test_a_wire_format_that_must_name_a_cap_is_given_the_models() -> None:
     """Whatever stands around its codec."""
     codec = WIRE_FORMATS["anthropic"]()

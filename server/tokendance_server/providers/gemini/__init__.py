@@ -3,10 +3,10 @@
 What this dialect cannot express, and what becomes of it:
 
 Refused with unsupported_parameter, because the answer would be another one: names of tools that it does not take, a
-choice of a tool that it is not given, answers in sound, more than five texts to stop at, pictures, sound and documents by
-id, by address too unless the server fetches them (`url_media`), instructions that are no text, content of another
-dialect, token ids to embed. So are custom tools and namespaces of tools, where nothing before this codec has made
-functions of them.
+choice of a tool that it is not given, answers in sound, more than five texts to stop at, pictures, sound and documents
+by id, by address too unless the server fetches them (`url_media`), instructions that are no text, content of another
+dialect, token ids to embed. So are custom tools and namespaces of tools, of which the table of wire formats makes
+functions before they come here.
 
 Left out and named in a warning: hosted tools, `strict` of tools, the choice against parallel calls, keywords of a JSON
 Schema that it does not know (schema.py), bias of tokens, seeds of more than 32 bits, names of speakers, instructions
