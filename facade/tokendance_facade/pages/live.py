@@ -19,6 +19,8 @@ HISTORY_DAYS = 90
 _KEEP_S = 2.0
 _PAGE_SIZE = 1000
 _MAX_PAGES = 20
+_PAST_INCIDENTS = 50
+_DAY_S = 86_400
 _log = structlog.get_logger("tokendance_facade")
 
 T = TypeVar("T")
@@ -73,6 +75,7 @@ class LiveData:
         self._timeout_s = timeout_s
         self.status = Kept(self._read_status)
         self.models = Kept(self._read_models)
+        self.past = Kept(self._read_past)
 
     async def _read_status(self) -> status_service_pb2.StatusSnapshot:
         request = status_service_pb2.GetStatusRequest(history_days=HISTORY_DAYS)
@@ -92,6 +95,18 @@ class LiveData:
             if not page_token:
                 break
         return found
+
+    async def _read_past(self) -> list[status_service_pb2.Incident]:
+        """Return the incidents that are over, of the days that the page shows, the newest first."""
+        request = status_service_pb2.ListIncidentsRequest(page_size=_PAST_INCIDENTS)
+        request.start_time.FromSeconds(int(time.time()) // _DAY_S * _DAY_S - HISTORY_DAYS * _DAY_S)
+        page = await self._status.ListIncidents(request, timeout=self._timeout_s)
+        return [one for one in page.incidents if one.HasField("resolve_time")]
+
+    def drop(self) -> None:
+        """Have everything read again for whoever asks next."""
+        for kept in (self.status, self.models, self.past):
+            kept.drop()
 
     def watch(self, resume_token: str) -> Any:
         """Return the stream of changes, which ends with the call that the caller cancels."""

@@ -25,7 +25,7 @@ from tokendance_facade.pages.rendering import Renderer
 from tokendance_facade.pages.security import FILE_HEADERS, PAGE_HEADERS
 from tokendance_facade.pages.serving import HTML, etag_of, page_answer
 from tokendance_facade.pages.status_feed import StatusFeed
-from tokendance_facade.pages.views import ModelView, StatusView, bars, cleaner, model_view, status_view
+from tokendance_facade.pages.views import ModelView, StatusView, bars, cleaner, incident_view, model_view, status_view
 from tokendance_facade.routes import Route
 
 NAVIGATION = (
@@ -153,9 +153,18 @@ class PublicPages:
 
     async def _status(self, exchange: Exchange) -> Reply:
         view = await self._state()
-        values = {"status": view, "words": WORDS, "counted": COUNTED}
-        key = self._live.status.version
-        return self._page(exchange, "/status", key, lambda: self._render("status.html", "/status", values))
+        past = await self._live.past.get() or []
+
+        def make() -> bytes:
+            values = {
+                "status": view,
+                "past": [incident_view(one, self._clean) for one in past],
+                "words": WORDS,
+                "counted": COUNTED,
+            }
+            return self._render("status.html", "/status", values)
+
+        return self._page(exchange, "/status", (self._live.status.version, self._live.past.version), make)
 
     async def _reference(self, exchange: Exchange) -> Reply:
         return self._still(exchange, "/reference", "reference.html", references.rest_values)

@@ -110,8 +110,7 @@ class StatusFeed:
             self._tell()
 
     def _tell(self) -> None:
-        self._live.status.drop()
-        self._live.models.drop()
+        self._live.drop()
         self._number += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

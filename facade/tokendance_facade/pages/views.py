@@ -73,13 +73,14 @@ class UpdateView:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """An incident that is open."""
+    """An incident; `end` is empty while it is open."""
 
     title: str
     state: str
     phase: str
     models: tuple[str, ...]
     start: str
+    end: str
     updates: tuple[UpdateView, ...]
 
 
@@ -164,9 +165,25 @@ def status_view(status: status_service_pb2.StatusSnapshot | None, clean: Clean) 
         state=_state(status.state),
         summary=clean(status.summary),
         models=tuple(_model_state(one, clean) for one in status.models),
-        incidents=tuple(_incident(one, clean) for one in status.incidents),
+        incidents=tuple(incident_view(one, clean) for one in status.incidents),
         maintenances=tuple(_maintenance(one, clean) for one in status.maintenances),
         history=tuple(map(_day, status.history)),
+    )
+
+
+def incident_view(incident: status_service_pb2.Incident, clean: Clean) -> IncidentView:
+    """Return an incident with its updates, the newest first."""
+    return IncidentView(
+        title=clean(incident.title),
+        state=_state(incident.state),
+        phase=_phase(incident.phase),
+        models=tuple(incident.models),
+        start=_moment(incident.start_time),
+        end=_moment(incident.resolve_time) if incident.HasField("resolve_time") else "",
+        updates=tuple(
+            UpdateView(_moment(update.time), _phase(update.phase), clean(update.message))
+            for update in reversed(incident.updates)
+        ),
     )
 
 
@@ -186,20 +203,6 @@ def _model_state(model: status_service_pb2.ModelStatus, clean: Clean) -> ModelSt
         success=f"{model.success_permille / 10:g} %" if model.HasField("success_permille") else "",
         first_byte=f"{latency.ToMilliseconds():,} ms" if model.HasField("median_first_byte_latency") else "",
         history=tuple(map(_day, model.history)),
-    )
-
-
-def _incident(incident: status_service_pb2.Incident, clean: Clean) -> IncidentView:
-    return IncidentView(
-        title=clean(incident.title),
-        state=_state(incident.state),
-        phase=_phase(incident.phase),
-        models=tuple(incident.models),
-        start=_moment(incident.start_time),
-        updates=tuple(
-            UpdateView(_moment(update.time), _phase(update.phase), clean(update.message))
-            for update in reversed(incident.updates)
-        ),
     )
 
 

@@ -42,6 +42,7 @@ class Gateway(ModelsServiceServicer, StatusServiceServicer):
 
     models: list[models_pb.Model] = field(default_factory=list)
     status: states.StatusSnapshot = field(default_factory=states.StatusSnapshot)
+    incidents: list[states.Incident] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
     watchers: int = 0
@@ -55,6 +56,10 @@ class Gateway(ModelsServiceServicer, StatusServiceServicer):
     async def GetStatus(self, request: states.GetStatusRequest, context: Any) -> states.GetStatusResponse:
         await self._note("GetStatus", context)
         return states.GetStatusResponse(status=self.status)
+
+    async def ListIncidents(self, request: states.ListIncidentsRequest, context: Any) -> states.ListIncidentsResponse:
+        await self._note("ListIncidents", context)
+        return states.ListIncidentsResponse(incidents=self.incidents)
 
     async def WatchStatus(
         self, request: states.WatchStatusRequest, context: Any

@@ -212,6 +212,19 @@ async def test_private_names_are_taken_out_of_what_operators_wrote() -> None:
         assert "a controlled runtime component" in text
 
 
+async def test_the_status_tells_of_incidents_that_are_over() -> None:
+    """With what was said of them; those that are open stand above."""
+    over = states.Incident(title="Slow <answers>", state=states.SERVICE_STATE_DEGRADED, models=["fast"])
+    over.start_time.FromSeconds(1_790_000_000)
+    over.resolve_time.FromSeconds(1_790_003_600)
+    over.updates.add(phase=states.INCIDENT_PHASE_RESOLVED, message="The mihomo was changed.")
+    async with open_site(gateway_of(incidents=[over, states.Incident(title="Still open")])) as site:
+        text = " ".join("".join(Page(await site.page("/status")).words).split())
+        assert "Slow <answers> 2026-09-21 14:13 UTC to 2026-09-21 15:13 UTC" in text
+        assert "The a controlled runtime component was changed." in text
+        assert "Still open" not in text
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -238,7 +251,7 @@ async def test_models_are_searched_without_a_script(query: str, found: list[str]
 async def test_pages_ask_without_a_credential_and_seldom(site: Site) -> None:
     """A crowd of readers is one question; nothing of a reader is told to the server."""
     await asyncio.gather(*(site.get(path) for path in ("/", "/models", "/status") for _ in range(20)))
-    assert sorted(site.gateway.asked) == ["GetStatus", "ListModels"]
+    assert sorted(site.gateway.asked) == ["GetStatus", "ListIncidents", "ListModels"]
     assert not [told for told in site.gateway.metadata if "authorization" in told]
 
 
