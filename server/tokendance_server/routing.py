@@ -23,15 +23,20 @@ from tokendance_server.domain.routing.router import Router, RoutingRules
 from tokendance_server.domain.routing.track import Track
 from tokendance_server.stores.memory_counters import MemoryCounters
 from tokendance_server.stores.redis_counters import RedisCounters
+from tokendance_server.stores.redis_health import SharedHealth
 from tokendance_server.telemetry import logger
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingParts:
-    """What chooses routes. The caps must run, so that what long calls hold of them is kept."""
+    """What chooses routes. The caps must run, so that what long calls hold of them is kept.
+
+    `shared` tells other nodes of open circuits, where there is a Redis; it must run, too.
+    """
 
     router: Router
     caps: CapCounters
+    shared: SharedHealth | None
 
 
 def build_routing(
@@ -44,9 +49,13 @@ def build_routing(
     router = Router(serving, clock, random.random, RoutingLog(), rules)
     registry.register(RoutingFigures(router))
     counters: Counters = MemoryCounters(clock)
+    shared: SharedHealth | None = None
     if config.redis_url is not None:
-        counters = RedisCounters(config.redis_url.get_secret_value(), f"{node_id}-routes")
-    return RoutingParts(router, CapCounters(counters, _tell_caps))
+        url = config.redis_url.get_secret_value()
+        counters = RedisCounters(url, f"{node_id}-routes")
+        shared = SharedHealth(url, node_id, router.told, _tell_shared)
+        router.shared = shared
+    return RoutingParts(router, CapCounters(counters, _tell_caps), shared)
 
 
 class RoutingLog:
@@ -123,6 +132,13 @@ class RoutingFigures(Collector):
 
 
 _OPENNESS = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
+
+
+def _tell_shared(error: Exception | None) -> None:
+    if error is None:
+        logger().info("health_shared_again")
+    else:
+        logger().warning("health_not_shared", error=type(error).__name__, detail=str(error))
 
 
 def _tell_caps(error: Exception) -> None:
