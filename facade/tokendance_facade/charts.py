@@ -29,6 +29,8 @@ class Series:
 
     name: str
     values: Sequence[float]
+    tone: int = 0
+    """Which of the six colours it has; 0: that of its place."""
 
 
 def compact(value: float) -> str:
@@ -58,7 +60,7 @@ def columns(name: str, times: Sequence[str], series: Sequence[Series], show: For
                     Markup(
                         '<rect class="bar series-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
                     ).format(
-                        number,
+                        one.tone or number,
                         _n(x),
                         _n(upper),
                         _n(width),
@@ -130,7 +132,7 @@ def _legend(series: Sequence[Series]) -> Markup:
         Markup(
             '<li class="chart-key"><svg class="chart-dot" viewBox="0 0 10 10" aria-hidden="true">'
             '<rect class="bar series-{}" width="10" height="10" rx="2"/></svg>{}</li>'
-        ).format(number, one.name)
+        ).format(one.tone or number, one.name)
         for number, one in enumerate(series[:MOST_SERIES], start=1)
     ]
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(entries))

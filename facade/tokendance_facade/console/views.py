@@ -65,6 +65,8 @@ class Field:
     required: bool = False
     error: str = ""
     longest: int = 0
+    row: int = 0
+    """Fields of one number above 0 stand side by side; they come in the order of their numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from tokendance.gateway.v1 import audit_service_pb2 as pb
 from tokendance_facade.console import words
 from tokendance_facade.console.pages.paging import PAGE_SIZE, filters, first_href, next_href, page_token
 from tokendance_facade.console.views import Action, Actions, Cell, Facts, Field, Notice, Table, View
 from tokendance_facade.console.visit import Visit
 
-_MOST_JSON = 300
+_MOST_TEXT = 400
+_MOST_VALUE = 60
 
 
 async def of_organization(visit: Visit) -> View:
@@ -51,9 +55,9 @@ async def _trail(visit: Visit, parent: str, path: str) -> View:
         first_href(visit),
     )
     fields = [
-        Field("action", "Action", value=query.get("action"), hint="Such as key.rotate, or key. for all of keys."),
-        Field("actor", "Who", value=query.get("actor")),
-        Field("resource", "What", value=query.get("resource")),
+        Field("action", "Action, such as key.rotate or key.", value=query.get("action")),
+        Field("actor", "Who, by resource name", value=query.get("actor")),
+        Field("resource", "What, by resource name", value=query.get("resource")),
         Field("request", "Request id", value=query.get("request")),
     ]
     lead = "Every event follows the one before it by a digest, so that none can be changed or taken away unnoticed."
@@ -61,16 +65,39 @@ async def _trail(visit: Visit, parent: str, path: str) -> View:
     return View("Audit trail", [verify, filters(visit, fields), table], lead)
 
 
+def changes(before: str, after: str) -> str:
+    """Return what two JSON objects differ in, such as `state: active → revoked`; of a new one, what it says."""
+    old, new = _object(before), _object(after)
+    told = [
+        f"{name}: {_short(old[name])} → {_short(new.get(name))}" if name in old else f"{name}: {_short(new[name])}"
+        for name in sorted({*old, *new} - {"version"})
+        if old.get(name) != new.get(name)
+    ]
+    text = "; ".join(told)
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _short(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_VALUE else text[:_MOST_VALUE] + "…"
+
+
 def _row(event: pb.AuditEvent) -> list[Cell]:
-    change = " → ".join(part[:_MOST_JSON] for part in (event.before_json, event.after_json) if part)
     refused = event.outcome == pb.AUDIT_OUTCOME_REFUSED
     return [
         Cell(event.action, kind="mono", hint=f"place {event.sequence:,}"),
         words.stamp(event.time),
         Cell(event.actor.display_name or words.id_of(event.actor.name), hint=event.actor.address),
-        Cell(event.resource, kind="mono"),
+        Cell("/".join(event.resource.split("/")[-2:]), kind="mono"),
         Cell("refused", kind="warn", hint=event.code) if refused else Cell("done"),
-        Cell(change or words.NOTHING, hint=event.reason),
+        Cell(changes(event.before_json, event.after_json) or words.NOTHING, hint=event.reason),
         Cell(event.request_id or words.NOTHING, kind="mono"),
     ]
 

@@ -51,7 +51,7 @@ async def list_calls(visit: Visit) -> View:
     fields = [
         Field("model", "Model", value=query.get("model")),
         Field("outcome", "Outcome", "select", query.get("outcome"), options=outcomes),
-        Field("of", "Key", value=query.get("of"), hint="Its resource name."),
+        Field("of", "Key, by its resource name", value=query.get("of")),
     ]
     return View("Calls", [filters(visit, fields), table], "One row a request. No prompt and no answer is kept.")
 

@@ -58,8 +58,8 @@ def daily_chart(title: str, days: Sequence[datetime], rows: Sequence[pb.UsageRow
     totals = [by_day.get(day, nothing) for day in days]
     series = [
         charts.Series("answered", [one.succeeded_requests for one in totals]),
-        charts.Series("refused", [one.refused_requests for one in totals]),
-        charts.Series("failed", [one.failed_requests for one in totals]),
+        charts.Series("refused", [one.refused_requests for one in totals], tone=3),
+        charts.Series("failed", [one.failed_requests for one in totals], tone=4),
     ]
     labels = [f"{day:%m-%d}" for day in days]
     table = Table(

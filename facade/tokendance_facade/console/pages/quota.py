@@ -62,22 +62,27 @@ async def ask_change(visit: Visit) -> View:
         cost = rule is not None and words.METRICS.get(rule.metric) == "cost"
         height = "" if rule is None else (f"{rule.limit / 1e6:g}" if cost else str(rule.limit))
         fields += [
-            Field(f"metric{place}", f"Limit {place + 1}: what is counted", "select",
-                  "" if rule is None else str(rule.metric), options=_METRICS),
-            Field(f"window{place}", "Over which window", "select",
-                  "3" if rule is None else str(rule.window), options=_WINDOWS),
-            Field(f"limit{place}", "At most", value=height, hint="In US dollars where it is cost."),
-            Field(f"model{place}", "For one model only", value="" if rule is None else rule.model),
-            Field(f"soft{place}", "Only warn", "check", "yes" if rule is not None and rule.soft else ""),
+            Field(f"metric{place}", f"Limit {place + 1}", "select",
+                  "" if rule is None else str(rule.metric), options=_METRICS, row=place + 1),
+            Field(f"window{place}", "Window", "select",
+                  "3" if rule is None else str(rule.window), options=_WINDOWS, row=place + 1),
+            Field(f"limit{place}", "At most", value=height, row=place + 1),
+            Field(f"model{place}", "One model only", value="" if rule is None else rule.model, row=place + 1),
+            Field(f"soft{place}", "Only warn", "check", "yes" if rule is not None and rule.soft else "", row=place + 1),
         ]  # fmt: skip
-    fields.append(Field("reason", "Why, for the audit trail", longest=500))
+    fields.append(Field("reason", "Why, for the audit trail", longest=500, row=len(rules) + _BLANK_ROWS + 1))
     path = f"{visit.base}/quota/change"
     form = Form(
         path, fields, "Show what it would do", visit.csrf(path), cancel=f"{visit.base}/quota",
         hidden=[("of", quota.subject), ("etag", quota.etag)],
     )  # fmt: skip
     title = quota.display_name or words.id_of(quota.subject)
-    return View(f"Limits of {title}", [form], "Choose no limit to take one away.", [(f"{visit.base}/quota", "Quota")])
+    return View(
+        f"Limits of {title}",
+        [form],
+        "Heights of cost are in US dollars. Choose no limit to take one away.",
+        [(f"{visit.base}/quota", "Quota")],
+    )
 
 
 async def _read(visit: Visit, subject: str) -> pb.Quota:
