@@ -59,7 +59,10 @@ async def site() -> AsyncIterator[Site]:
         model("fast", display_name="Fast", description="For short answers.", aliases=["quick"], context_window=128_000),
         *(model(name, description=name, aliases=[f"x{name}"], owned_by=name) for name in HOSTILE),
     ]
-    async with open_site(gateway_of(models=listed, status=troubled())) as opened:
+    state = troubled()
+    over = states.Incident(title=HOSTILE[1], state=states.SERVICE_STATE_DEGRADED, updates=state.incidents[0].updates)
+    over.resolve_time.FromSeconds(1_790_000_900)
+    async with open_site(gateway_of(models=listed, status=state, incidents=[over])) as opened:
         yield opened
 
 
