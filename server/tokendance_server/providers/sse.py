@@ -56,8 +56,11 @@ class SseParser:
                 if data.count(b"\n") == 2 * len(payloads):
                     return [(b"", payload) for payload in payloads]
             for block in data[:-2].split(b"\n\n"):
-                if block.startswith(b"data: ") and b"\n" not in block and len(block) <= self._limit:
-                    events.append((b"", block[6:]))
+                name, payload = b"", block
+                if block.startswith(b"event: "):
+                    name, _, payload = block[7:].partition(b"\n")
+                if payload.startswith(b"data: ") and b"\n" not in payload and len(block) <= self._limit:
+                    events.append((name, payload[6:]))
                 else:
                     self._feed_lines(block + b"\n\n", events)
             return events
