@@ -392,6 +392,7 @@ async def open_server(
             background=[
                 replays,
                 routing.caps,
+                routing.probes,
                 *([routing.shared] if routing.shared is not None else []),
                 governance.uses,
                 quota.reservations,

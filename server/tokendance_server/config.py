@@ -230,11 +230,13 @@ class GrpcTlsSettings(TlsSettings):
 class RoutingSettings(Settings):
     """Table [server.routing]: how much is asked of upstreams besides the first call of each request.
 
-    Retries are at most `retry_share` of the requests of ten seconds, and `least_retries` of them in any case.
+    Retries are at most `retry_share` of the requests of ten seconds, and `least_retries` of them in any case. Routes
+    that are out are asked for their list of models every `probe_s` seconds; 0: only calls find whether they work again.
     """
 
     retry_share: float = Field(default=0.2, ge=0, le=1)
     least_retries: int = Field(default=10, ge=0, le=10_000)
+    probe_s: float = Field(default=0, ge=0, le=3600)
 
 
 class AuditSettings(Settings):

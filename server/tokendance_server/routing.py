@@ -19,6 +19,7 @@ from tokendance_server.domain.quota.counters import Counters
 from tokendance_server.domain.routing.caps import CapCounters
 from tokendance_server.domain.routing.circuit import Cause, CircuitState
 from tokendance_server.domain.routing.credentials import Credential
+from tokendance_server.domain.routing.probes import Probes
 from tokendance_server.domain.routing.router import Router, RoutingRules
 from tokendance_server.domain.routing.track import Track
 from tokendance_server.stores.memory_counters import MemoryCounters
@@ -31,12 +32,14 @@ from tokendance_server.telemetry import logger
 class RoutingParts:
     """What chooses routes. The caps must run, so that what long calls hold of them is kept.
 
-    `shared` tells other nodes of open circuits, where there is a Redis; it must run, too.
+    `shared` tells other nodes of open circuits, where there is a Redis, and `probes` find which work again; they must
+    run, too.
     """
 
     router: Router
     caps: CapCounters
     shared: SharedHealth | None
+    probes: Probes
 
 
 def build_routing(
@@ -55,7 +58,7 @@ def build_routing(
         counters = RedisCounters(url, f"{node_id}-routes")
         shared = SharedHealth(url, node_id, router.told, _tell_shared)
         router.shared = shared
-    return RoutingParts(router, CapCounters(counters, _tell_caps), shared)
+    return RoutingParts(router, CapCounters(counters, _tell_caps), shared, Probes(router, told.probe_s))
 
 
 class RoutingLog:
