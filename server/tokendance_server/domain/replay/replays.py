@@ -150,7 +150,12 @@ class Replays:
             else:
                 accounts = [answer.account]
             for account in accounts:
-                told = pb.CallAccount(served_by=account.served_by, cost_micros=0, replay_of=found.request_id)
+                told = pb.CallAccount(
+                    served_by=account.served_by,
+                    fallback_model=account.fallback_model,
+                    cost_micros=0,
+                    replay_of=found.request_id,
+                )
                 account.CopyFrom(told)
             await metered.replay(found.request_id)
         except BaseException as exc:
