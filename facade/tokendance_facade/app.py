@@ -76,6 +76,10 @@ class Facade:
                 ),
                 Route("POST", "/v1/messages", errors_pb2.SURFACE_MESSAGES, messages.create),
                 Route("POST", "/v1/messages/count_tokens", errors_pb2.SURFACE_MESSAGES, messages.count_tokens),
+                *(
+                    Route(method, "/v1/messages/*", errors_pb2.SURFACE_MESSAGES, messages.batches)
+                    for method in ("GET", "POST", "DELETE")
+                ),
                 Route("POST", "/v1/embeddings", errors_pb2.SURFACE_EMBEDDINGS, completions.embeddings),
                 Route("GET", "/v1/models", errors_pb2.SURFACE_MODELS, models.list_models),
                 Route("GET", "/v1/models/*", errors_pb2.SURFACE_MODELS, models.get_model),

@@ -210,3 +210,11 @@ async def test_others_get_openais_form(rig: Rig) -> None:
     """A key in Anthropic's header alone says nothing of the form."""
     answer = await rig.http.get(f"{rig.facade.http_url}/v1/models", headers={"x-api-key": KEY})
     assert (await answer.json())["object"] == "list"
+
+
+async def test_batches_are_not_served(rig: Rig) -> None:
+    """An error that says so, and no riddle of a path that is not there."""
+    answer = await rig.post("/v1/messages/batches", {"requests": []})
+    document = await answer.json()
+    assert (answer.status, document["type"], document["error"]["code"]) == (501, "error", "unimplemented")
+    assert "batches" in document["error"]["message"]

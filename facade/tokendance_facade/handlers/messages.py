@@ -1,4 +1,4 @@
-"""Handlers of the Messages API: one that answers, and one that counts a prompt."""
+"""Handlers of the Messages API: one that answers, one that counts a prompt, and one for what is not served."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 
 import orjson
 
+from tokendance.errors import GatewayError
+from tokendance.gateway.v1 import errors_pb2
 from tokendance_facade.accounts import account_headers
 from tokendance_facade.answers import Reply
 from tokendance_facade.anthropic_headers import limit_headers, read_dialect_headers
@@ -49,3 +51,12 @@ class MessagesHandlers:
         tokens, estimated = await self._calls.count(exchange, credential, prompt)
         headers = (("x-tokendance-estimated", "true"),) if estimated else ()
         return exchange.answer(200, orjson.dumps({"input_tokens": tokens}), headers=headers)
+
+    async def batches(self, exchange: Exchange) -> Reply:
+        """Answer whatever else is below `/v1/messages/`: there are no batches."""
+        read_credential(exchange.request.headers, exchange.query)
+        raise GatewayError(
+            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
+            "This gateway takes no batches of messages; send each as a call of its own.",
+            origin="caller",
+        )

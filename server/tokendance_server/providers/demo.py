@@ -21,6 +21,7 @@ from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import json_text
 from tokendance_server.providers.estimates import BYTES_PER_TOKEN, estimate_input, size_of, tokens_of
+from tokendance_server.providers.field_paths import message_path
 from tokendance_server.providers.schema_sample import WORD, sample
 from tokendance_server.providers.warnings import Warnings
 
@@ -144,10 +145,11 @@ def _ignored(request: pb.CompletionRequest) -> list[str]:
         fields.append("service_tier")
     if request.extra_json:
         fields += json_text.caller_extra(request.extra_json, "extra_json")
+    fields += [header.name for header in request.dialect_headers]
     fields += [f"tools[{at}]" for at, tool in enumerate(request.tools) if tool.kind == pb.TOOL_KIND_HOSTED]
     for at, message in enumerate(request.messages):
         if any(part.WhichOneof("content") in ("image", "audio", "file", "native") for part in message.parts):
-            fields.append(f"messages[{at}]")
+            fields.append(message_path(request, at))
     return fields
 
 

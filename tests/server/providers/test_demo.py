@@ -255,3 +255,17 @@ def test_what_it_tells_has_a_bound() -> None:
     with pytest.raises(GatewayError) as caught:
         DEMO.warnings(request)
     assert (caught.value.code, caught.value.param) == ("invalid_request", "extra_json")
+
+
+def test_what_messages_say_is_named_by_its_place_there() -> None:
+    """Instructions stand in `system`, so the first turn is the first message; headers have no effect."""
+    picture = pb.Part(image=pb.Image(url="https://example.com/a.png"))
+    asked = pb.CompletionRequest(
+        dialect=pb.DIALECT_ANTHROPIC_MESSAGES,
+        dialect_headers=[pb.DialectHeader(name="anthropic-beta", value="a-1")],
+        messages=[
+            pb.Message(role=pb.ROLE_SYSTEM, parts=[pb.Part(text=pb.Text(text="Be kind."))]),
+            pb.Message(role=pb.ROLE_USER, parts=[picture]),
+        ],
+    )
+    assert [warning.field for warning in DemoUpstream().warnings(asked)] == ["anthropic-beta", "messages[0]"]

@@ -15,7 +15,11 @@ from tokendance.errors import table
 from tokendance.gateway.v1 import errors_pb2
 
 # Paths that only say, in the form of their dialect, what this gateway does not serve.
-REFUSING = {"/v1/responses/*": {"GET", "POST", "DELETE"}, "/v1/responses": {"GET"}}
+REFUSING = {
+    "/v1/messages/*": {"GET", "POST", "DELETE"},
+    "/v1/responses/*": {"GET", "POST", "DELETE"},
+    "/v1/responses": {"GET"},
+}
 
 
 @pytest.fixture(scope="module")
