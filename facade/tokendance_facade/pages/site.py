@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import grpc.aio
 from markupsafe import Markup, escape
@@ -40,6 +40,7 @@ NAVIGATION = (
 _SURFACE = errors_pb2.SURFACE_GATEWAY
 _TEXT = "text/plain; charset=utf-8"
 _AN_HOUR = "public, max-age=3600"
+_MODELS_A_PAGE = 100
 # Of a search no more is looked at.
 _MAX_QUERY = 100
 
@@ -81,6 +82,7 @@ class PublicPages:
         self._renderer.environment.filters["callers"] = references.callers
         self._made: dict[str, tuple[Any, _Made]] = {}
         self._view: tuple[int, StatusView] | None = None
+        self._listed: tuple[int, list[ModelView] | None] | None = None
 
     def routes(self) -> tuple[Route, ...]:
         """Return the rows of every page, for the route table."""
@@ -139,12 +141,11 @@ class PublicPages:
         return self._still(exchange, "/errors", "errors.html", _errors_values)
 
     async def _models(self, exchange: Exchange) -> Reply:
-        query = _query(exchange.query, ("q", "serves", "takes"))
-        found = await self._live.models.get()
+        query = _query(exchange.query, ("q", "serves", "takes", "page"))
+        models = await self._catalogue()
         state = await self._state()
 
         def make() -> bytes:
-            models = None if found is None else [model_view(model, self._clean) for model in found]
             return self._render("models.html", "/models", _models_values(models, state, query))
 
         if any(query.values()):
@@ -207,6 +208,13 @@ class PublicPages:
         return page_answer(
             exchange, body, content_type="image/svg+xml", cache="public, max-age=86400", security=FILE_HEADERS
         )
+
+    async def _catalogue(self) -> list[ModelView] | None:
+        found = await self._live.models.get()
+        version = self._live.models.version
+        if self._listed is None or self._listed[0] != version:
+            self._listed = (version, None if found is None else [model_view(one, self._clean) for one in found])
+        return self._listed[1]
 
     async def _state(self) -> StatusView:
         status = await self._live.status.get()
@@ -293,8 +301,13 @@ def _models_values(models: list[ModelView] | None, state: StatusView, query: Map
         and (not query["serves"] or query["serves"] in model.serves)
         and (not query["takes"] or query["takes"] in model.takes)
     ]
+    pages = max(-(-len(shown) // _MODELS_A_PAGE), 1)
+    page = min(max(int(query["page"]), 1), pages) if query["page"].isascii() and query["page"].isdecimal() else 1
+    begin = (page - 1) * _MODELS_A_PAGE
+    wanted = {name: query[name] for name in ("q", "serves", "takes") if query[name]}
     return {
-        "models": None if models is None else shown,
+        "models": None if models is None else shown[begin : begin + _MODELS_A_PAGE],
+        "found": len(shown),
         "total": len(everything),
         "query": query,
         "choices": {
@@ -302,4 +315,7 @@ def _models_values(models: list[ModelView] | None, state: StatusView, query: Map
             "takes": sorted({word for model in everything for word in model.takes}),
         },
         "states": {one.model: one.state for one in state.models},
+        "page": page,
+        "pages": pages,
+        "turned": {turn: "/models?" + urlencode({**wanted, "page": turn}) for turn in (page - 1, page + 1)},
     }

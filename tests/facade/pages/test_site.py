@@ -248,6 +248,22 @@ async def test_models_are_searched_without_a_script(query: str, found: list[str]
         assert shown == found
 
 
+async def test_many_models_come_in_pages() -> None:
+    """A hundred each, whatever is searched for; a page that is not there is the nearest that is."""
+    many = [model(f"acme/{number:03}") for number in range(250)] + [model("other")]
+    async with open_site(gateway_of(models=many)) as site:
+        seen: list[str] = []
+        path = "/models?q=acme"
+        while path:
+            page = Page(await site.page(path))
+            seen += page.values("id", "li")
+            turns = [one for one in page.elements if one[1].get("rel") == "next"]
+            path = turns[0][1]["href"] if turns else ""
+        assert len(seen) == len(set(seen)) == 250
+        for odd in ("0", "-1", "99", "x", "9" * 99):
+            assert "other" in await site.page(f"/models?page={odd}&q=other")
+
+
 async def test_pages_ask_without_a_credential_and_seldom(site: Site) -> None:
     """A crowd of readers is one question; nothing of a reader is told to the server."""
     await asyncio.gather(*(site.get(path) for path in ("/", "/models", "/status") for _ in range(20)))
