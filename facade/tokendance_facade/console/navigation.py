@@ -24,7 +24,7 @@ def navigation(visit: Visit) -> tuple[list[Entry], str]:
     if visit.is_any(PLATFORM) and not visit.path.get("organization"):
         entries = list(_PLATFORM)
     elif visit.is_any(PLATFORM):
-        entries = [("/console/organizations", "← Platform"), *entries]
+        entries = [("/console/organizations", "Platform"), *entries]
     elif not visit.organization_id and visit.is_any(READERS):
         entries = list(_PLATFORM)
     entries.append(_LOOKUP)
