@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 import grpc.aio
-from markupsafe import Markup, escape
 
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
@@ -17,7 +16,7 @@ from tokendance.status_words import COUNTED, WORDS
 from tokendance_facade.answers import JSON, Answer, Header, Reply
 from tokendance_facade.config import FacadeConfig
 from tokendance_facade.exchange import Exchange
-from tokendance_facade.pages import examples, references, texts
+from tokendance_facade.pages import examples, marking, references, texts
 from tokendance_facade.pages.assets import Assets
 from tokendance_facade.pages.clients import client_views
 from tokendance_facade.pages.live import HISTORY_DAYS, LiveData
@@ -78,7 +77,8 @@ class PublicPages:
             },
         )
         self._renderer.environment.filters["bars"] = partial(bars, days=HISTORY_DAYS)
-        self._renderer.environment.filters["ticks"] = ticks
+        self._renderer.environment.filters["ticks"] = marking.ticks
+        self._renderer.environment.filters["codes"] = marking.codes
         self._renderer.environment.filters["callers"] = references.callers
         self._made: dict[str, tuple[Any, _Made]] = {}
         self._view: tuple[int, StatusView] | None = None
@@ -273,14 +273,6 @@ def _errors_values() -> dict[str, Any]:
         "titles": [(f"family-{family['name']}", texts.FAMILIES[family["name"]]) for family in families],
         "error_example": texts.ERROR_EXAMPLE,
     }
-
-
-def ticks(text: str) -> Markup:
-    """Return a text whose words between backticks are code."""
-    parts = str(text).split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
-    )
 
 
 def _query(query: str, names: tuple[str, ...]) -> dict[str, str]:
