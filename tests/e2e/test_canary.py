@@ -42,6 +42,7 @@ HUB = "hub_Canary0123456789abcdef0123456789"
 _BODY = "Canary0123456789" + "0" * 27
 UNKNOWN = API_KEY_PREFIX + _BODY + checksum(API_KEY_PREFIX + _BODY)
 MODELS = ["sim", "sim-echo", "sim-tools", *(model for model in FAULTS if model.startswith("fault:"))]
+MESSAGES_MODELS = ["sim", "claude/sim", "claude/sim-tools", "claude/fault:cut", "fault:status:code=503", "fault:cut"]
 # Where the development issuer is off; nothing but its form is right.
 NO_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJDYW5hcnkifQ.Q2FuYXJ5LXNpZ25hdHVyZQ"
 # What waits for seconds by nature leaks no more than the others.
@@ -83,6 +84,25 @@ def bodies(model: str, *, stream: bool) -> dict[str, Any]:
     }
 
 
+def message(model: str, *, stream: bool) -> dict[str, Any]:
+    """The same in Anthropic's form."""
+    call = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": TOOL}}
+    thought = {"type": "thinking", "thinking": PROMPT, "signature": "Canary-signature"}
+    return {
+        "model": model,
+        "stream": stream,
+        "max_tokens": 100,
+        "system": [{"type": "text", "text": SYSTEM}],
+        "messages": [
+            {"role": "user", "content": PROMPT},
+            {"role": "assistant", "content": [thought, call]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": TOOL}]},
+        ],
+        "tools": [{"name": "f", "description": TOOL, "input_schema": {"type": "object"}}],
+        "of_a_later_version": PROMPT,
+    }
+
+
 def call_everything(node: Node, token: str) -> dict[str, bytes]:
     """Call models well and badly, with credentials right, wrong and misplaced; return the answers that are errors."""
     mine = {"Authorization": f"Bearer {node.api_key}"}
@@ -92,6 +112,9 @@ def call_everything(node: Node, token: str) -> dict[str, bytes]:
             continue
         for stream in (False, True):
             answers[f"{model} {stream}"] = post(node, "/v1/chat/completions", bodies(model, stream=stream), mine)
+    for model in MESSAGES_MODELS:
+        for stream in (False, True):
+            answers[f"messages {model} {stream}"] = post(node, "/v1/messages", message(model, stream=stream), mine)
     # The echo gives the prompt back, and has to.
     for model in ("sim-echo True", "sim-echo False"):
         del answers[model]
@@ -116,6 +139,7 @@ def call_everything(node: Node, token: str) -> dict[str, bytes]:
     broken += [json.dumps({"model": PROMPT[:60], "messages": []}).encode()]
     for number, body in enumerate(broken):
         answers[f"broken {number}"] = post(node, "/v1/chat/completions", body, mine)
+        answers[f"broken message {number}"] = post(node, "/v1/messages", body, mine)
     for path in ("/admin/v1/organizations", "/metrics", f"/{node.api_key}", f"/livez?token={token}"):
         for credential in (node.api_key, FOREIGN, token):
             headers = {"Authorization": f"Bearer {credential}"}
