@@ -15,6 +15,7 @@ from tokendance_server.domain.routing.choice import choose
 from tokendance_server.domain.routing.circuit import Cause, CircuitState
 from tokendance_server.domain.routing.credentials import Seat
 from tokendance_server.domain.routing.lanes import Lane, Plan
+from tokendance_server.domain.routing.verdicts import Verdict, verdict_of
 from tokendance_server.domain.upstream import Seen, Upstream
 
 if TYPE_CHECKING:
@@ -22,32 +23,11 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS = 4
 """How many upstreams one call asks at most, of all models together."""
-_PAUSE_S = 0.05
 LEAST_LEFT_S = 0.1
 """With less time left a call is not tried again."""
-_NO_TAGS: frozenset[str] = frozenset()
+_PAUSE_S = 0.05
 # A call that may be judged by none of the generations that a circuit has.
 _NOT_JUDGED = -1
-_ALIVE = frozenset(
-    {
-        errors_pb2.ERROR_REASON_PROVIDER_REJECTED,
-        errors_pb2.ERROR_REASON_CONTENT_FILTERED,
-        errors_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED,
-        errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
-        errors_pb2.ERROR_REASON_UNSUPPORTED_PARAMETER,
-        errors_pb2.ERROR_REASON_INVALID_REQUEST,
-    }
-)
-"""What an upstream says that works, and does not want this request."""
-_OF_UPSTREAM = frozenset(
-    {
-        errors_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE,
-        errors_pb2.ERROR_REASON_PROVIDER_TIMEOUT,
-        errors_pb2.ERROR_REASON_PROVIDER_ERROR,
-        errors_pb2.ERROR_REASON_STREAM_INTERRUPTED,
-    }
-)
-"""What is an upstream's own fault."""
 _CAUSES = {
     errors_pb2.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: FallbackCause.CONTEXT_LENGTH,
     errors_pb2.ERROR_REASON_CONTENT_FILTERED: FallbackCause.CONTENT_FILTER,
@@ -222,27 +202,26 @@ class Way:
 
     def fail(self, error: GatewayError, seen: Seen) -> None:
         """Take that it failed, before or after something of an answer came."""
-        router, lane, seat = self._router, self.lane, self.seat
+        router, seat, track, status = self._router, self.seat, self.lane.track, seen.status
         now = router.now()
-        reason, status = error.reason, seen.status
-        if reason == errors_pb2.ERROR_REASON_PROVIDER_RATE_LIMITED:
-            lane.track.circuit.leave(self._generation, now)
-            lane.track.count(reason, now)
-            seat.rest(error.retry_after_s, router.credential_rules, now)
-        elif reason == errors_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE and status in (401, 402, 403, 429):
-            lane.track.circuit.leave(self._generation, now)
-            lane.track.count(reason, now)
-            if seat.credential.refuse(402 if status == 429 else status, self._principal.organization, now):
-                router.report.credential_refused(seat.credential)
-        elif reason in _OF_UPSTREAM and error.origin == "provider":
-            asked_s = error.retry_after_s if status >= 500 else None
-            if lane.track.fail(self._generation, reason, now, asked_s):
-                router.opened(lane.track, now)
-        elif reason in _ALIVE:
-            lane.track.circuit.succeed(self._generation, now)
-            lane.track.count(reason, now, failed=False)
-        else:
-            lane.track.circuit.leave(self._generation, now)
+        match verdict_of(error, status):
+            case Verdict.FAILED:
+                if track.fail(self._generation, error.reason, now, error.retry_after_s if status >= 500 else None):
+                    router.opened(track, now)
+            case Verdict.ALIVE:
+                track.circuit.succeed(self._generation, now)
+                track.count(error.reason, now, failed=False)
+            case Verdict.LIMITED:
+                track.circuit.leave(self._generation, now)
+                track.count(error.reason, now)
+                seat.rest(error.retry_after_s, router.credential_rules, now)
+            case Verdict.REFUSED:
+                track.circuit.leave(self._generation, now)
+                track.count(error.reason, now)
+                if seat.credential.refuse(402 if status == 429 else status, self._principal.organization, now):
+                    router.report.credential_refused(seat.credential)
+            case Verdict.NOTHING:
+                track.circuit.leave(self._generation, now)
 
     def leave(self) -> None:
         """Take that nothing is learnt of it, such as where the caller left; harmless after anything else."""
