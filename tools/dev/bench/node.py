@@ -38,7 +38,17 @@ class Node:
 
 def write_config(folder: Path, upstream: str, models: Sequence[str]) -> None:
     """Writes gateway.toml: models that are called at the upstream as they are here."""
-    lines = ["[[providers]]", 'name = "simulator"', 'kind = "openai"', f"base_url = {json.dumps(upstream)}", ""]
+    # Nothing is shed because the machine is busy: what a call costs is measured, and each has to be answered.
+    lines = [
+        "[server.limits]",
+        "loop_lag_s = 60",
+        "",
+        "[[providers]]",
+        'name = "simulator"',
+        'kind = "openai"',
+        f"base_url = {json.dumps(upstream)}",
+        "",
+    ]
     for model in models:
         name = json.dumps(model)
         lines += ["[[models]]", f"name = {name}", f'routes = [{{ provider = "simulator", upstream_model = {name} }}]']
