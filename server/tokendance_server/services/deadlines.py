@@ -19,7 +19,7 @@ class DeadlineScope:
     different tasks. Where nobody is inside, `when_idle` is called, and the next step leaves at once.
     """
 
-    __slots__ = ("_cancelling", "_handle", "_interrupted", "_loop", "_task", "error", "steps", "when_idle")
+    __slots__ = ("_cancelling", "_deadline", "_handle", "_interrupted", "_loop", "_task", "error", "steps", "when_idle")
 
     def __init__(self, deadline: float) -> None:
         self.when_idle: Callable[[], None] | None = None
@@ -30,7 +30,13 @@ class DeadlineScope:
         self._interrupted = False
         # Kept: a stream enters once for each message, and asking for the loop takes longer than all else.
         self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
         self._handle = self._loop.call_at(deadline, self._expire)
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the time is up, also where the loop had no time to say so."""
+        return self._loop.time() >= self._deadline
 
     @property
     def idle(self) -> bool:

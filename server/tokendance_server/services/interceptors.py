@@ -208,7 +208,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 scope = gate.enter(call.deadline)
                 try:
                     with scope:
-                        request = await self._let_in(rule, call, request, context)
+                        request = await self._let_in(rule, call, request, context, scope)
                         answer = await behaviour(request, call)
                 finally:
                     gate.leave(scope)
@@ -236,7 +236,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 scope = gate.enter(call.deadline)
                 try:
                     with scope:
-                        request = await self._let_in(rule, call, request, context)
+                        request = await self._let_in(rule, call, request, context, scope)
                         # At once: a change that is told in between would be missed.
                         leave = self._follow(call, scope)
                         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
@@ -340,7 +340,7 @@ class Chain(grpc.aio.ServerInterceptor):
                     call.request_id = assertion.request_id
                 return
 
-    async def _let_in(self, rule: Rule, call: Call, request: Any, context: Context) -> Any:
+    async def _let_in(self, rule: Rule, call: Call, request: Any, context: Context, scope: DeadlineScope) -> Any:
         """Return the message of a call that may go on; over a listener it is read here, once it is known who calls."""
         if call.trust is Trust.STRANGER:
             raise not_a_facade()
@@ -365,7 +365,7 @@ class Chain(grpc.aio.ServerInterceptor):
         # The facade's decoders hold the same bounds; validating its model calls again would cost a quarter of the path.
         if call.trust is not Trust.FACADE or not rule.method.startswith(_COMPLETIONS):
             self._validate(request)
-        if call.deadline <= asyncio.get_running_loop().time():
+        if scope.over:
             raise deadline_exceeded()
         return request
 

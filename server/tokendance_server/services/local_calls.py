@@ -35,7 +35,7 @@ class LocalCall:
         self.finished: asyncio.Future[None] = loop.create_future()
         channel.enter(self)
         self._channel = channel
-        self._context = LocalContext(pairs, None if timeout is None else loop.time() + timeout)
+        self._context = LocalContext(pairs, None if timeout is None else loop.time() + timeout, loop)
         self._handler = channel.handler(method)
         self._request = request
         self._handed_over = Snapshot(request) if channel.checking else None
@@ -255,7 +255,7 @@ class LocalStreamCall(LocalCall):
         if self._reader is not None:
             self._reader.cancel()
         else:
-            self._channel.own(asyncio.get_running_loop().create_task(self._close()))
+            self._channel.own(self._loop.create_task(self._close()))
         self._end()
         return True
 

@@ -27,8 +27,9 @@ class Aborted(Exception):  # noqa: N818 - not an error by itself: it carries the
 class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     """One call's state. `deadline` is in the event loop's seconds, None where the caller has set none."""
 
-    def __init__(self, metadata: Pairs, deadline: float | None) -> None:
+    def __init__(self, metadata: Pairs, deadline: float | None, loop: asyncio.AbstractEventLoop) -> None:
         self._metadata = metadata
+        self._loop = loop
         self._deadline = deadline
         self._callbacks: list[Callable[[Any], None]] = []
         self.initial: Pairs = ()
@@ -48,7 +49,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
         """Return the seconds left, or None where the caller has set no deadline."""
         if self._deadline is None:
             return None
-        return max(self._deadline - asyncio.get_running_loop().time(), 0.0)
+        return max(self._deadline - self._loop.time(), 0.0)
 
     def run_done_callbacks(self) -> None:
         """Tell those who asked that the call has ended."""

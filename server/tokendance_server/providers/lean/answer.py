@@ -134,7 +134,7 @@ class LeanAnswer:
         reply = self._reply
         while True:
             if reply.expired:
-                raise self._patience.error(asyncio.get_running_loop().time())
+                raise self._patience.error(self._connection.loop.time())
             if data := reply.take():
                 return self._take(data)
             if reply.failed:
@@ -156,7 +156,7 @@ class LeanAnswer:
             # All is here, so nothing more is waited for.
             self._timer.cancel()
             return data
-        loop = asyncio.get_running_loop()
+        loop = self._connection.loop
         first = patience.last is None
         patience.last = loop.time()
         if first:
@@ -167,7 +167,7 @@ class LeanAnswer:
 
     def _watch(self) -> None:
         """Expire an answer that keeps silent too long."""
-        loop = asyncio.get_running_loop()
+        loop = self._connection.loop
         due = self._patience.due()
         if loop.time() >= due:
             self._reply.expire()

@@ -15,12 +15,13 @@ _JOIN_BYTES = 32 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request at a time. `on_lost` is called once, when the connection has ended."""
+    """Carries one request at a time, in `loop`. `on_lost` is called once, when the connection has ended."""
 
-    __slots__ = ("_on_lost", "_paused", "_reply", "_transport", "idle_since")
+    __slots__ = ("_on_lost", "_paused", "_reply", "_transport", "idle_since", "loop")
 
     def __init__(self, on_lost: Callable[[Connection], None]) -> None:
         self._on_lost = on_lost
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reply: Reply | None = None
         self._paused = False
@@ -36,7 +37,7 @@ class Connection(asyncio.Protocol):
         """Send a request; what comes from now on is its answer. Raises RuntimeError while another one is under way."""
         if self._reply is not None:
             raise RuntimeError("a connection carries one request at a time")
-        reply = Reply()
+        reply = Reply(self.loop)
         if self._transport is None or self._transport.is_closing():
             reply.end(clean=False)
             return reply

@@ -60,7 +60,7 @@ class Pool:
         if self._closed or len(kept) >= self._kept_per_origin:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         connection.idle_since = loop.time()
         kept[connection] = None
         if self._sweep is None:

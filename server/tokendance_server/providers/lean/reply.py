@@ -28,6 +28,7 @@ class Reply:
         "_bodiless",
         "_framed",
         "_head_bytes",
+        "_loop",
         "_packets",
         "_parser",
         "_waiter",
@@ -42,7 +43,9 @@ class Reply:
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Given: asking which loop runs asks the system for the process's id, and a stream waits for each packet.
+        self._loop = loop
         # It knows this reply, as this reply knows it: `end` parts them, or they would be garbage to be searched for.
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._packets: list[bytes] = []
@@ -101,7 +104,7 @@ class Reply:
 
     async def wait(self) -> None:
         """Wait until there is something new."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

@@ -110,7 +110,7 @@ class LeanTransport:
         self, connection: Connection, head: bytes, body: bytes, patience: Patience, connect_us: int | None = None
     ) -> LeanAnswer | None:
         """Return the answer once its head has come, or None where the connection was closed before a byte of it."""
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         reply = connection.send(head, body)
         timer = loop.call_at(patience.first_byte_due, reply.expire)
         answer = LeanAnswer(
