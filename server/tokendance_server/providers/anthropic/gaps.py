@@ -11,7 +11,7 @@ from tokendance_server.providers import json_text
 from tokendance_server.providers.anthropic import capabilities as can
 from tokendance_server.providers.anthropic.content import goes_back
 from tokendance_server.providers.anthropic.request import is_own, is_tier_known
-from tokendance_server.providers.anthropic.thinking import takes_sampling, why_dropped
+from tokendance_server.providers.anthropic.thinking import loses_thinking, takes_sampling, why_dropped
 from tokendance_server.providers.anthropic.turns import INSTRUCTING
 from tokendance_server.providers.field_paths import message_path, part_path
 from tokendance_server.providers.openai.gaps import STEERING_FIELDS
@@ -53,6 +53,8 @@ def find_gaps(request: pb.CompletionRequest, capabilities: frozenset[str]) -> li
 
 def _own_gaps(request: pb.CompletionRequest, gaps: Warnings) -> None:
     """A request of this dialect goes as it came; only reasoning that nobody has signed would be refused upstream."""
+    if loses_thinking(request):
+        gaps.add("thinking", "The reasoning of this turn so far is another model's; it goes on without.")
     for at, message in enumerate(request.messages):
         for part_at, part in enumerate(message.parts):
             path = part_path(request, at, part_at)

@@ -67,6 +67,9 @@ def write_request(request: pb.CompletionRequest, model: str, *, stream: bool, ca
         body["stream"] = True
     if own and request.extra_json:
         extra = json_text.caller_extra(request.extra_json, "extra_json")
+        if request.reasoning.HasField("max_tokens") and "thinking" not in body:
+            # What is left out is left out whole.
+            extra.pop("thinking", None)
         json_text.add_missing(body, {name: value for name, value in extra.items() if name not in _TYPED})
     return body
 

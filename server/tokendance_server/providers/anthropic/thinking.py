@@ -20,7 +20,7 @@ def write_thinking(request: pb.CompletionRequest, body: Json, *, own: bool, capa
     """Put `thinking` and the effort of `output_config` into the body, whose cap on output is known."""
     reasoning = request.reasoning
     if own:
-        _write_own(reasoning, body)
+        _write_own(request, body)
         return
     if reasoning.effort == "none" and can.NO_THINKING not in capabilities:
         body["thinking"] = {"type": "disabled"}
@@ -69,10 +69,19 @@ def takes_sampling(request: pb.CompletionRequest, capabilities: frozenset[str]) 
     return not wants_thinking(request.reasoning) or why_dropped(request, capabilities) is not None
 
 
-def _write_own(reasoning: pb.Reasoning, body: Json) -> None:
+def loses_thinking(request: pb.CompletionRequest) -> bool:
+    """Tell whether a request of this dialect asks to reason on from calls whose reasoning came from another model.
+
+    That reasoning cannot be sent back, and without it the API refuses a budget.
+    """
+    return request.reasoning.HasField("max_tokens") and _calls_unsigned(request, had_reasoning=True)
+
+
+def _write_own(request: pb.CompletionRequest, body: Json) -> None:
+    reasoning = request.reasoning
     if reasoning.HasField("max_tokens"):
         budget = _below(reasoning.max_tokens, body["max_tokens"])
-        if budget >= min(LEAST_BUDGET, reasoning.max_tokens):
+        if budget >= min(LEAST_BUDGET, reasoning.max_tokens) and not loses_thinking(request):
             body["thinking"] = {"type": "enabled", "budget_tokens": budget}
     elif reasoning.adaptive:
         body["thinking"] = {"type": "adaptive"}
@@ -88,12 +97,16 @@ def _below(budget: int, cap: int) -> int:
     return budget if budget < cap else cap - 1
 
 
-def _calls_unsigned(request: pb.CompletionRequest) -> bool:
-    """Whether the turn that goes on now began with calls whose reasoning is not there any more."""
+def _calls_unsigned(request: pb.CompletionRequest, *, had_reasoning: bool = False) -> bool:
+    """Whether the turn that goes on now began with calls whose reasoning is not there any more.
+
+    With `had_reasoning`, only where some stands there that cannot be sent back.
+    """
     for message in reversed(request.messages):
         if message.role == pb.ROLE_ASSISTANT:
             calls = any(part.HasField("tool_call") for part in message.parts)
-            return calls and not any(part.HasField("reasoning") and goes_back(part.reasoning) for part in message.parts)
+            thoughts = [goes_back(part.reasoning) for part in message.parts if part.HasField("reasoning")]
+            return calls and not any(thoughts) and (bool(thoughts) or not had_reasoning)
         if message.role != pb.ROLE_TOOL and not any(part.HasField("tool_result") for part in message.parts):
             return False
     return False

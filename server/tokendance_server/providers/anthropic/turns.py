@@ -68,7 +68,11 @@ def _write_own(request: pb.CompletionRequest, body: Json) -> None:
     turns: list[Json] = []
     for at, message in enumerate(request.messages):
         path = message_path(request, at)
-        content = content_of(blocks_of(message.parts, path, own=True))
+        blocks = blocks_of(message.parts, path, own=True)
+        if message.parts and not blocks:
+            # Nothing but reasoning that cannot be sent back: the API refuses an empty turn.
+            continue
+        content = content_of(blocks)
         if not at and message.role in INSTRUCTING and not message.extra_json:
             body["system"] = content
             continue

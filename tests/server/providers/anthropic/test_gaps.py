@@ -206,6 +206,25 @@ def test_the_own_dialect_loses_only_what_nobody_has_signed() -> None:
     assert warned(unsigned) == ["messages[1].content[0]"]
 
 
+def test_a_turn_that_another_model_began_goes_on_without_reasoning() -> None:
+    """A budget beside calls without their reasoning is refused upstream; so is a turn with nothing in it."""
+    began = """dialect: DIALECT_ANTHROPIC_MESSAGES reasoning { max_tokens: 2000 }
+        extra_json: "{\\"thinking\\":{\\"display\\":\\"omitted\\"}}"
+        messages { role: ROLE_ASSISTANT parts { reasoning { text: "a" } } }
+        messages { role: ROLE_ASSISTANT parts { reasoning { text: "a" } } parts { tool_call { id: "a" name: "b" } } }
+        messages { role: ROLE_USER parts { tool_result { call_id: "a" } } }"""
+    assert warned(began)[0] == "thinking"
+    written = body(began)
+    assert "thinking" not in written
+    assert [turn["role"] for turn in written["messages"]] == ["user", "assistant", "user"]  # type: ignore[attr-defined]
+    signed = began.replace('text: "a"', 'text: "a" signature: "EqQB"')
+    assert warned(signed) == []
+    kept = {"type": "enabled", "budget_tokens": 2000, "display": "omitted"}
+    assert body(signed)["thinking"] == kept
+    without = "dialect: DIALECT_ANTHROPIC_MESSAGES reasoning { max_tokens: 2000 }"
+    assert body(without + ' messages { role: ROLE_ASSISTANT parts { tool_call { id: "a" name: "b" } } }')["thinking"]
+
+
 def test_the_version_and_betas_of_the_caller_go_along_in_the_own_dialect_only() -> None:
     """A version that nobody knows does not, nor does any other header."""
     headers = """dialect_headers { name: "anthropic-beta" value: "a-1,b-2" }
