@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from playwright.async_api import expect
 from tests.browser import DESK, PHONE, reading
 from tests.facade.pages.site_rig import HOSTILE, Site, gateway_of, model, open_site
 
@@ -109,7 +110,7 @@ async def test_scripts_make_pages_handier(site: Site) -> None:
         await reader.page.keyboard.press("Home")
         await reader.open("/models")
         await reader.page.get_by_label("Search").press_sequentially("quick")
-        await reader.page.wait_for_function("document.querySelectorAll('.model:not([hidden])').length === 1")
+        await expect(reader.page.locator(".model:visible")).to_have_count(1)
         await reader.page.get_by_label("Search").fill("there is none")
         await reader.page.wait_for_selector("#none-found", state="visible")
         await reader.open("/keys")
@@ -130,6 +131,6 @@ async def test_an_open_status_page_follows_the_state(site: Site) -> None:
         site.gateway.status.summary = "Everything works again."
         change = states.StatusChange(state=states.SERVICE_STATE_OPERATIONAL)
         site.gateway.changes.put_nowait(states.WatchStatusResponse(change=change))
-        await reader.page.wait_for_function("document.querySelector('[data-spoken]').textContent.includes('again')")
-        await reader.page.wait_for_function("document.getElementById('announcer').textContent.includes('again')")
+        await expect(reader.page.locator("[data-spoken]")).to_contain_text("again")
+        await expect(reader.page.locator("#announcer")).to_contain_text("again")
         assert await reader.problems() == []

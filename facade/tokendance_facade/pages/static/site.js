@@ -52,11 +52,8 @@ async function refresh(part) {
 
 function follow(part) {
   const source = new EventSource(part.dataset.live);
-  let first = true;
-  source.addEventListener("status", () => {
-    if (!first) refresh(part).catch(() => {});
-    first = false;
-  });
+  // The first event comes at once: what changed since the page was made is seen, too.
+  source.addEventListener("status", () => refresh(part).catch(() => {}));
   window.addEventListener("pagehide", () => source.close());
 }
 
