@@ -21,8 +21,8 @@ from tokendance_server.services.audit import AuditService
 from tokendance_server.services.completions import CompletionsService
 from tokendance_server.services.keys import KeysService
 from tokendance_server.services.models import ModelsService
-from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.nodes import NodesService
+from tokendance_server.services.organizations import OrganizationsService
 from tokendance_server.services.quota import QuotaService
 from tokendance_server.services.status import StatusService
 
