@@ -12,7 +12,7 @@ _TOKEN_METRICS = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 
 def account_headers(account: pb.CallAccount) -> tuple[Header, ...]:
-    """Return `x-ratelimit-*` of the tightest limits, the cost in micro-USD, who served and how, and what is replayed."""
+    """Return `x-ratelimit-*` of the tightest limits, the cost in micro-USD, who served and how, what is replayed."""
     headers: list[Header] = []
     if account.HasField("requests"):
         headers += _rate("requests", account.requests)
