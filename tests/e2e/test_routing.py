@@ -15,11 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 from tests.e2e.calls import Seen, rest, rpc
 from tests.e2e.fault_table import SENTENCE
 from tests.e2e.nodes import ROOT, Node, await_file, clean_environment, free_ports, start, stopping, wait_ready
+from tests.e2e.operator_cli import tokendance
 from tests.e2e.upstream import Upstream, until
+
+from tokendance.gateway.v1 import completion_pb2 as pb
+from tokendance.gateway.v1 import completions_service_pb2 as completions
+from tokendance.gateway.v1.completions_service_pb2_grpc import CompletionsServiceStub
 
 SIMULATOR = str(ROOT / "tools" / "dev" / "simulator")
 KINDS = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
@@ -110,6 +116,11 @@ def configuration(ports: dict[str, int], closed: int) -> str:
             for provider, model, priority in routes
         )
         lines.append(f'[[models]]\nname = "{name}"\nroutes = [{told}]')
+    lines.append(
+        '[[models]]\nname = "tagged"\nroutes = ['
+        '{ provider = "openai", upstream_model = "sim", tags = ["trains-on-data"] }, '
+        '{ provider = "anthropic", upstream_model = "sim", priority = 1, tags = ["region:eu"] }]'
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -191,6 +202,46 @@ async def test_a_refused_credential_is_taken_out_once_and_alarms(roads: Roads) -
     figures = await asyncio.to_thread(_figures, roads.node)
     assert 'tokendance_credentials_refused{provider="poisoned"} 1.0' in figures
     assert "sk-sim" not in roads.node.text + figures
+
+
+async def test_a_policy_keeps_calls_from_routes_within_a_second(roads: Roads) -> None:
+    """Every call of the organization, also where nothing is left; a call asks beforehand and is told why."""
+    node = roads.node
+    assert (await rest(node, "tagged", stream=False)).headers["x-tokendance-served-by"] == "Label openai"
+    _exclude(node, "--exclude-route-tag", "trains-on-data")
+    try:
+        await asyncio.sleep(1)
+        for stream in (False, True):
+            seen = await rest(node, "tagged", stream=stream)
+            assert seen.headers["x-tokendance-served-by"] == "Label anthropic"
+        explained = await _explain(node, "tagged")
+        assert [(one.provider, one.chosen) for one in explained.routes] == [
+            ("Label openai", False),
+            ("Label anthropic", True),
+        ]
+        assert "'trains-on-data'" in explained.routes[0].skipped_because
+        _exclude(node, "--exclude-route-tag", "trains-on-data", "--exclude-route-tag", "region:eu")
+        await asyncio.sleep(1)
+        assert {one.code for one in await four(node, "tagged")} == {"model_not_allowed"}
+    finally:
+        _exclude(node, "--clear", "exclude-route-tag")
+    await asyncio.sleep(1)
+    assert (await rest(node, "tagged", stream=False)).headers["x-tokendance-served-by"] == "Label openai"
+
+
+def _exclude(node: Node, *arguments: str) -> None:
+    done = tokendance("--data-dir", str(node.data_dir), "policies", "set", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+async def _explain(node: Node, model: str) -> completions.ExplainCompletionResponse:
+    message = pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=pb.Text(text="Hello"))])
+    request = completions.ExplainCompletionRequest(completion=pb.CompletionRequest(model=model, messages=[message]))
+    async with grpc.aio.insecure_channel(node.grpc) as channel:
+        stub: Any = CompletionsServiceStub(channel)
+        metadata = (("authorization", f"Bearer {node.api_key}"),)
+        answer: completions.ExplainCompletionResponse = await stub.ExplainCompletion(request, metadata=metadata)
+        return answer
 
 
 async def test_a_flapping_route_of_three_costs_callers_nothing(roads: Roads) -> None:
