@@ -34,6 +34,7 @@ from tokendance_cli.commands.chat import chat
 from tokendance_cli.commands.completion import completion
 from tokendance_cli.commands.config import config
 from tokendance_cli.commands.console import console
+from tokendance_cli.commands.demo_data import demo_data
 from tokendance_cli.commands.doctor import doctor
 from tokendance_cli.commands.errors import errors
 from tokendance_cli.commands.login import login, logout, whoami
@@ -92,6 +93,7 @@ app.add_typer(policies.app, name="policies")
 app.add_typer(identity.app, name="id")
 app.add_typer(contexts.app, name="context")
 app.command("console")(console)
+app.command("demo-data")(demo_data)
 app.command("login")(login)
 app.command("logout")(logout)
 app.command("whoami")(whoami)
