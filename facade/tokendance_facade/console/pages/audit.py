@@ -47,7 +47,7 @@ async def _trail(visit: Visit, parent: str, path: str) -> View:
     found = await visit.call(visit.stubs.audit.ListAuditEvents, request)
     table = Table(
         "",
-        ["Action", "When", "Who", "What", "Outcome", "Change", "Request"],
+        ["Action", "When", "Who", "What, and how it changed", "Outcome", "Request"],
         [_row(one) for one in found.audit_events],
         "No event matches.",
         "",
@@ -55,7 +55,7 @@ async def _trail(visit: Visit, parent: str, path: str) -> View:
         first_href(visit),
     )
     fields = [
-        Field("action", "Action, such as key.rotate or key.", value=query.get("action")),
+        Field("action", "Action, such as key.rotate", value=query.get("action")),
         Field("actor", "Who, by resource name", value=query.get("actor")),
         Field("resource", "What, by resource name", value=query.get("resource")),
         Field("request", "Request id", value=query.get("request")),
@@ -91,13 +91,14 @@ def _short(value: Any) -> str:
 
 def _row(event: pb.AuditEvent) -> list[Cell]:
     refused = event.outcome == pb.AUDIT_OUTCOME_REFUSED
+    reason = f"Why: {event.reason}" if event.reason else ""
+    told = ". ".join(part for part in (changes(event.before_json, event.after_json), reason) if part)
     return [
         Cell(event.action, kind="mono", hint=f"place {event.sequence:,}"),
         words.stamp(event.time),
         Cell(event.actor.display_name or words.id_of(event.actor.name), hint=event.actor.address),
-        Cell("/".join(event.resource.split("/")[-2:]), kind="mono"),
+        Cell("/".join(event.resource.split("/")[-2:]), kind="mono", hint=told),
         Cell("refused", kind="warn", hint=event.code) if refused else Cell("done"),
-        Cell(changes(event.before_json, event.after_json) or words.NOTHING, hint=event.reason),
         Cell(event.request_id or words.NOTHING, kind="mono"),
     ]
 

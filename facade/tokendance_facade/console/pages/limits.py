@@ -49,10 +49,17 @@ def _row(limit: quota_service_pb2.QuotaLimit) -> list[Cell]:
 
 
 def _subject(visit: Visit, quota: quota_service_pb2.Quota, names: Names) -> Cell:
-    name = quota.display_name or names.of(quota.subject)
+    name = subject_name(quota, names)
     href = f"{visit.base}/quota/change?of={quote(quota.subject, safe='')}" if visit.is_any(MANAGERS) else ""
     kind = subject_kind(quota.subject)
     return Cell(name, href=href, hint=kind)
+
+
+def subject_name(quota: quota_service_pb2.Quota, names: Names) -> str:
+    """Return what the subject of limits is called."""
+    if quota.display_name or subject_kind(quota.subject) != "organization":
+        return quota.display_name or names.of(quota.subject)
+    return "The whole organization"
 
 
 def subject_kind(subject: str) -> str:
@@ -62,9 +69,9 @@ def subject_kind(subject: str) -> str:
 
 
 def burn_downs(
-    visit: Visit, quotas: Sequence[quota_service_pb2.Quota]
+    quotas: Sequence[quota_service_pb2.Quota], names: Names
 ) -> list[tuple[str, quota_service_pb2.QuotaLimit]]:
-    """Return the calendar limits that are used most, with whose they are: at most three."""
+    """Return the calendar limits that are used most, with whose they are: at most two."""
     dated = [
         (one, limit)
         for one in quotas
@@ -73,7 +80,7 @@ def burn_downs(
         and limit.rule.window in (quota_pb2.LIMIT_WINDOW_DAY, quota_pb2.LIMIT_WINDOW_MONTH)
     ]  # fmt: skip
     dated.sort(key=lambda pair: pair[1].spent / pair[1].rule.limit, reverse=True)
-    return [(one.display_name or subject_kind(one.subject), limit) for one, limit in dated[:3]]
+    return [(subject_name(one, names), limit) for one, limit in dated[:2]]
 
 
 def burn_down(visit: Visit, limit: quota_service_pb2.QuotaLimit, name: str) -> Markup:

@@ -63,7 +63,7 @@ async def overview(visit: Visit) -> View:
                     words.NOTHING,
                 ),
             )
-            for name, limit in burn_downs(visit, quotas)
+            for name, limit in burn_downs(quotas, names)
         ]
         blocks.append(quota_table(visit, quotas[:10], names, "Limits that are used most"))
     blocks += await usage_by_day(visit, usage_pb2.UsageFilter(), days=_DAYS)
