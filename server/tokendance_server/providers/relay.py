@@ -14,11 +14,14 @@ from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.egress import check_path
 from tokendance_server.domain.upstream import UpstreamCall
 from tokendance_server.providers import CapsOutput, Codec, StreamDecoder, UpstreamRequest
+from tokendance_server.providers.attribution import without_attribution
 from tokendance_server.providers.parameters import join
 from tokendance_server.providers.transport import Answer, Transport
 
 STREAM = "text/event-stream"
 _JSON = "application/json"
+# The kind of provider that is told whom an agent bills.
+_ATTRIBUTED = "anthropic"
 ERROR_BODY_BYTES = 64 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -42,6 +45,7 @@ class HttpUpstream:
         self._caps = codec if isinstance(codec, CapsOutput) else None
         self._transport = transport
         self._provider = provider
+        self._is_foreign = provider.kind != _ATTRIBUTED
         self._base = _check_base_url(provider.base_url)
         self._headers = {
             "user-agent": "tokendance-gateway",
@@ -104,6 +108,8 @@ class HttpUpstream:
     def _encode(
         self, request: completion_pb2.CompletionRequest, call: UpstreamCall, *, stream: bool
     ) -> UpstreamRequest:
+        if self._is_foreign:
+            request = without_attribution(request)
         if self._caps is not None:
             request = self._caps.capped(request, call.output_cap)
         return self._codec.encode_completion(request, call.model, stream=stream)
