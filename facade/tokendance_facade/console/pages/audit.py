@@ -7,12 +7,14 @@ from typing import Any
 
 from tokendance.gateway.v1 import audit_service_pb2 as pb
 from tokendance_facade.console import words
+from tokendance_facade.console.pages.names import Names, read_names
 from tokendance_facade.console.pages.paging import PAGE_SIZE, filters, first_href, next_href, page_token
 from tokendance_facade.console.views import Action, Actions, Cell, Facts, Field, Notice, Table, View
 from tokendance_facade.console.visit import Visit
 
 _MOST_TEXT = 400
 _MOST_VALUE = 60
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 async def of_organization(visit: Visit) -> View:
@@ -45,10 +47,11 @@ async def _trail(visit: Visit, parent: str, path: str) -> View:
     )
     request = pb.ListAuditEventsRequest(parent=parent, filter=wanted, page_size=PAGE_SIZE, page_token=page_token(visit))
     found = await visit.call(visit.stubs.audit.ListAuditEvents, request)
+    names = await read_names(visit) if parent == visit.organization else Names({}, [], [])
     table = Table(
         "",
         ["Action", "When", "Who", "What, and how it changed", "Outcome", "Request"],
-        [_row(one) for one in found.audit_events],
+        [_row(one, names) for one in found.audit_events],
         "No event matches.",
         "",
         next_href(visit, found.next_page_token),
@@ -71,7 +74,7 @@ def changes(before: str, after: str) -> str:
     told = [
         f"{name}: {_short(old[name])} → {_short(new.get(name))}" if name in old else f"{name}: {_short(new[name])}"
         for name in sorted({*old, *new} - {"version"})
-        if old.get(name) != new.get(name)
+        if old.get(name) != new.get(name) and not (name not in old and new[name] in _NOTHING)
     ]
     text = "; ".join(told)
     return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
@@ -83,20 +86,22 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    if value is None or value in ("", [], {}):
+    if value in _NOTHING:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text.startswith("organizations/"):
+        text = words.id_of(text)
     return text if len(text) <= _MOST_VALUE else text[:_MOST_VALUE] + "…"
 
 
-def _row(event: pb.AuditEvent) -> list[Cell]:
+def _row(event: pb.AuditEvent, names: Names) -> list[Cell]:
     refused = event.outcome == pb.AUDIT_OUTCOME_REFUSED
     reason = f"Why: {event.reason}" if event.reason else ""
     told = ". ".join(part for part in (changes(event.before_json, event.after_json), reason) if part)
     return [
         Cell(event.action, kind="mono", hint=f"place {event.sequence:,}"),
         words.stamp(event.time),
-        Cell(event.actor.display_name or words.id_of(event.actor.name), hint=event.actor.address),
+        Cell(event.actor.display_name or names.of(event.actor.name), hint=event.actor.address),
         Cell("/".join(event.resource.split("/")[-2:]), kind="mono", hint=told),
         Cell("refused", kind="warn", hint=event.code) if refused else Cell("done"),
         Cell(event.request_id or words.NOTHING, kind="mono"),
