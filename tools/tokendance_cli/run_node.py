@@ -24,9 +24,9 @@ from tokendance_server.telemetry import configure_logging
 # reach the wrong caller.
 _UVLOOP_FLOOR = (0, 23)
 _CUT_S = 5
-# What is there when a node is ready stays, so it is not searched for garbage again and again; and of what comes and
-# goes with calls nearly nothing is left for the search, so it may wait until there is more of it than by default.
-_GARBAGE_THRESHOLDS = (20_000, 20, 50)
+# What is there when a node is ready stays, so it is not searched for garbage again and again. What comes and goes with
+# calls is searched a third as often as by default; less often still, and what large messages leave would pile up.
+_GARBAGE_THRESHOLDS = (2_000, 10, 10)
 
 
 def run(settings: GatewaySettings, role: Role, loop: str, key_file: Path | None) -> None:
