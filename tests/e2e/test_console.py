@@ -288,12 +288,10 @@ async def test_a_change_of_limits_is_looked_at_first(office: Office) -> None:
 async def test_a_session_ends_with_its_person(office: Office) -> None:
     """Signed out at once, and out within a second of being suspended; the same cookie opens nothing afterwards."""
     async with at_browser(office, "lead") as lead:
-        cookies = await lead.reader.context.cookies()
+        before = await _session_of(lead)
         await lead.open(f"{HOME}/sign-out")
         await lead.submit("Sign out")
-        old = next(one for one in cookies if "session" in one.get("name", ""))
-        again = {"name": old.get("name", ""), "value": old.get("value", ""), "url": office.origin}
-        await lead.reader.context.add_cookies([again])  # type: ignore[list-item]  # a dict as its type has it
+        await lead.reader.context.add_cookies([{**before, "url": office.origin}])  # type: ignore[typeddict-item]
         lead.reader.complaints.clear()
         answer = await lead.reader.context.request.get(f"{office.origin}{office.base}/keys", max_redirects=0)
         assert (answer.status, answer.headers["location"][:16]) == (303, "/console/sign-in")
@@ -306,6 +304,34 @@ async def test_a_session_ends_with_its_person(office: Office) -> None:
             answer = await member.reader.context.request.get(f"{office.origin}{office.base}/keys", max_redirects=0)
             assert answer.status == 303
             stub.ResumeMember(pb.ResumeMemberRequest(name=office.member))
+
+
+async def test_a_fresh_sign_in_is_one_at_the_provider(office: Office) -> None:
+    """It asks for the person anew, leads back to the page, and leaves the session before it worth nothing."""
+    async with at_browser(office, "member") as member:
+        before = await _session_of(member)
+        await member.page.goto(f"{office.origin}{HOME}/sign-in?fresh=yes&next=/console/me")
+        assert await member.page.locator("input[name=login]").count() == 1
+        await member.page.fill("input[name=login]", "member")
+        await member.page.fill("input[name=password]", "any")
+        while HOME not in member.page.url:
+            await member.page.click("button[type=submit]")
+            await member.page.wait_for_load_state("load")
+        assert member.page.url == f"{office.origin}{HOME}/me"
+        after = await _session_of(member)
+        assert after["value"] != before["value"]
+        member.reader.complaints.clear()
+        await member.reader.context.clear_cookies()
+        await member.reader.context.add_cookies([{**before, "url": office.origin}])  # type: ignore[typeddict-item]
+        answer = await member.reader.context.request.get(f"{office.origin}{HOME}/me", max_redirects=0)
+        assert answer.status == 303
+
+
+async def _session_of(person: Person) -> dict[str, str]:
+    """Return name and value of the session's cookie."""
+    cookies = await person.reader.context.cookies()
+    kept = next(one for one in cookies if "session" in one.get("name", ""))
+    return {"name": kept.get("name", ""), "value": kept.get("value", "")}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -39,7 +39,7 @@ class Visit:
     exchange: Exchange
     calls: Calls
     stubs: Stubs
-    session: facade_service_pb2.Session
+    session: facade_service_pb2.Session = field(repr=False)
     access_token: str = field(repr=False)
     caller: organization_pb2.Caller
     fresh_s: float
