@@ -57,8 +57,7 @@ class Listener:
         self._services = tuple(handlers)
         self._server = grpc.aio.server(interceptors=[interceptor], options=_options(limits, facades=facades))
         for service, methods in handlers.items():
-            # Not registered one by one: gRPC waits for each registered method in a task of its own, and looks through
-            # all of those tasks for every call that comes.
+            self._server.add_registered_method_handlers(service, methods)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
