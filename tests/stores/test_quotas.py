@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,13 +12,14 @@ from tests.stores.records import keep
 
 from tokendance.ids import new_id
 from tokendance_server.domain.changes import ChangeKind
-from tokendance_server.domain.keys.key import LimitRule
-from tokendance_server.domain.organizations import Organization, Team
+from tokendance_server.domain.keys.key import Key, KeyQuota, KeySecret, LimitRule, Rotation
+from tokendance_server.domain.organizations import Member, Organization, Team
 from tokendance_server.domain.quota.claims import REQUESTS
 from tokendance_server.domain.quota.store import Quota, QuotaFilter, SubjectKind
 from tokendance_server.domain.quota.windows import DAY, MINUTE
 from tokendance_server.stores.sql.changes import SqlChangeFeed
 from tokendance_server.stores.sql.database import Database
+from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
 from tokendance_server.stores.sql.quotas import SqlQuotaStore
 
@@ -97,6 +99,40 @@ async def test_lists_are_narrowed_and_cut(place: Place) -> None:
     assert await subjects(replace(own, kind=SubjectKind.KEY)) == []
     assert await subjects(replace(own, subjects=frozenset({place.team}))) == [place.team]
     assert await subjects(QuotaFilter(new_id("org"))) == []
+
+
+async def test_keys_that_were_made_with_limits_are_listed(place: Place) -> None:
+    """Until others are set, those are a key's limits; a revoked key has none any more."""
+    member = new_id("user")
+    await keep(SqlPeopleStore(place.database), Member(place.organization_id, member, "x", NOW))
+
+    async def made(*limits: LimitRule, revoked: bool = False) -> str:
+        key = Key(
+            organization_id=place.organization_id,
+            id=new_id("key"),
+            purpose="x",
+            owner_id=member,
+            team_id=place.team_id,
+            quota=KeyQuota(limits=limits) if limits else KeyQuota(inherited_from=place.organization),
+            rotation=Rotation(86_400, member, LATER),
+            create_time=NOW,
+            update_time=NOW,
+            secrets=(KeySecret(os.urandom(32), "pep_1", NOW),),
+            revoke_time=NOW if revoked else None,
+        )
+        await SqlKeyStore(place.database).add(key, "", b"f" * 32)
+        return f"{place.organization}/keys/{key.id}"
+
+    limited, plain, _ = await made(PER_DAY), await made(), await made(PER_DAY, revoked=True)
+    own = QuotaFilter(place.organization_id)
+    assert await place.store.list(own, "", 10) == [Quota(limited, (PER_DAY,))]
+    everybody = [place.organization, limited, plain, f"{place.organization}/members/{member}", place.team]
+    found = await place.store.list(replace(own, unlimited=True), "", 10)
+    assert [one.subject for one in found] == sorted(everybody)
+    assert [bool(one.limits) for one in found].count(True) == 1
+    await place.store.put(await place.store.get(limited), place.quota(limited, PER_MINUTE), None)
+    (changed,) = await place.store.list(replace(own, kind=SubjectKind.KEY), "", 10)
+    assert changed.limits == (PER_MINUTE,)
 
 
 async def test_what_is_known_of_a_subject(place: Place) -> None:

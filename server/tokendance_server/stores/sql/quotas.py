@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, bindparam, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance_server.domain.audit.events import EventDraft
@@ -21,6 +36,8 @@ from tokendance_server.stores.sql.changes import record_change
 from tokendance_server.stores.sql.database import ConflictError, Database
 from tokendance_server.stores.sql.tables import keys, member_teams, members, organizations, quotas, teams
 
+# How a database writes an empty list of limits.
+_NONE = "[]"
 _TABLES = {SubjectKind.KEY: keys, SubjectKind.MEMBER: members, SubjectKind.TEAM: teams}
 
 
@@ -112,19 +129,48 @@ class SqlQuotaStore:
         return True
 
     async def list(self, filter: QuotaFilter, after: str, limit: int) -> Sequence[Quota]:
-        wanted = [quotas.c.subject > after]
-        if filter.organization_id:
-            wanted.append(quotas.c.organization_id == filter.organization_id)
-        if filter.kind is SubjectKind.ORGANIZATION:
-            wanted.append(~quotas.c.subject.like("organizations/%/%"))
-        elif filter.kind is not None:
-            wanted.append(quotas.c.subject.like(f"organizations/%/{filter.kind}/%"))
+        every = union_all(*_subjects(filter)).subquery()
+        query = select(every).where(every.c.subject > after).order_by(every.c.subject).limit(limit)
         if filter.subjects is not None:
-            wanted.append(quotas.c.subject.in_(filter.subjects))
-        query = select(quotas).where(*wanted).order_by(quotas.c.subject).limit(limit)
+            query = query.where(every.c.subject.in_(filter.subjects))
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return [_quota(row) for row in rows]
+
+
+def _subjects(filter: QuotaFilter) -> Iterator[Select[Any]]:
+    """Select subjects of each kind: those whose limits were set, keys that were made with some, and the others."""
+    own = quotas.c.organization_id == filter.organization_id if filter.organization_id else true()
+    set_here = select(quotas.c.subject, quotas.c.limits, quotas.c.update_time, quotas.c.version).where(own)
+    if filter.kind is SubjectKind.ORGANIZATION:
+        set_here = set_here.where(~quotas.c.subject.like("organizations/%/%"))
+    elif filter.kind is not None:
+        set_here = set_here.where(quotas.c.subject.like(f"organizations/%/{filter.kind}/%"))
+    yield set_here if filter.unlimited else set_here.where(cast(quotas.c.limits, Text) != _NONE)
+    for kind in SubjectKind if filter.kind is None else (filter.kind,):
+        table = organizations if kind is SubjectKind.ORGANIZATION else _TABLES[kind]
+        limits: ColumnElement[Any] = literal([], JSON)
+        wanted: list[ColumnElement[bool]] = []
+        if kind is SubjectKind.KEY:
+            limits = keys.c.quota_limits
+            wanted.append(keys.c.revoke_time.is_(None))
+            if not filter.unlimited:
+                wanted.append(cast(limits, Text) != _NONE)
+        elif not filter.unlimited:
+            continue
+        place = table.c.id if kind is SubjectKind.ORGANIZATION else table.c.organization_id
+        if filter.organization_id:
+            wanted.append(place == filter.organization_id)
+        subject = literal("organizations/") + place
+        if kind is not SubjectKind.ORGANIZATION:
+            subject = subject + f"/{kind}/" + table.c.id
+        is_set = select(quotas.c.subject).where(quotas.c.organization_id == place, quotas.c.subject == subject)
+        yield select(
+            subject.label("subject"),
+            limits.label("limits"),
+            cast(null(), quotas.c.update_time.type).label("update_time"),
+            literal(0, BigInteger).label("version"),
+        ).where(~is_set.exists(), *wanted)
 
 
 async def _record(connection: AsyncConnection, after: Quota, event: EventDraft | None) -> None:
