@@ -42,7 +42,7 @@ REQUESTS: dict[str, tuple[str, str, bool, bytes | None, int]] = {
     "models": ("GET", "/v1/models", True, None, 200),
     "models without a key": ("GET", "/v1/models", False, None, 401),
     "no such path": ("GET", "/v1/nothing", True, None, 404),
-    "the root": ("GET", "/", False, None, 404),
+    "the home page": ("GET", "/", False, None, 200),
     "metrics": ("GET", "/metrics", False, None, 404),
     "metrics with a key": ("GET", "/metrics", True, None, 404),
     "liveness": ("GET", "/livez", False, None, 404),
