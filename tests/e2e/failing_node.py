@@ -28,7 +28,7 @@ class Point(NamedTuple):
 POINTS = {
     "after-reserve": Point("tokendance_server.domain.quota.reservations", "Reservations.reserve"),
     "after-upstream-200": Point("tokendance_server.providers.relay", "HttpUpstream._good"),
-    "mid-stream": Point("tokendance_server.domain.metering", "Metered.deliver"),
+    "mid-stream": Point("tokendance_server.domain.metered", "Metered.deliver"),
     "before-settle": Point("tokendance_server.domain.quota.reservations", "Reservation.settle", before=True),
     "after-settle": Point("tokendance_server.domain.quota.reservations", "Reservation.settle"),
     "before-answer": Point("tokendance_server.domain.usage.ledger", "OpenRecord.finish"),

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance_server.domain.catalogue.models import Model
-from tokendance_server.domain.metering import Metered
+from tokendance_server.domain.metered import Metered
 from tokendance_server.domain.quota.claims import Grant, Used
 from tokendance_server.domain.routing.caps import CapCounters
 from tokendance_server.domain.routing.router import Router

@@ -14,7 +14,8 @@ from tokendance_server.domain.catalogue.models import COMPLETIONS, EMBEDDINGS, M
 from tokendance_server.domain.catalogue.parameters import overridden
 from tokendance_server.domain.clock import Clock
 from tokendance_server.domain.leaving import Leaving, ReadsOn
-from tokendance_server.domain.metering import Meter, Metered, MeteredCaller, Preview
+from tokendance_server.domain.metered import Metered
+from tokendance_server.domain.metering import Meter, MeteredCaller, Preview
 from tokendance_server.domain.quota.refusals import metric_name, window_name
 from tokendance_server.domain.routing.caps import CapCounters
 from tokendance_server.domain.routing.explain import explain

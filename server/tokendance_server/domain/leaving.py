@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tokendance.gateway.v1 import completion_pb2
-from tokendance_server.domain.metering import Metered
+from tokendance_server.domain.metered import Metered
 from tokendance_server.domain.upstream import OpenAnswer
 
 

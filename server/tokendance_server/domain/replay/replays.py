@@ -10,7 +10,8 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import completion_pb2 as pb
 from tokendance.gateway.v1.completions_service_pb2 import StreamCompletionResponse
 from tokendance_server.domain.completions import Caller, Completions, Events
-from tokendance_server.domain.metering import Meter, Metered
+from tokendance_server.domain.metered import Metered
+from tokendance_server.domain.metering import Meter
 from tokendance_server.domain.replay.claims import Claims, Keeping
 from tokendance_server.domain.replay.refusals import unreadable
 from tokendance_server.domain.replay.running import Bounds, Feed, Runs
