@@ -31,8 +31,9 @@ _log = structlog.get_logger("tokendance_facade")
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _UNSAFE_IN_HEADER = re.compile(r"[^ -~]")
-_MAX_WARNINGS = 10
-_MAX_WARNING_CHARACTERS = 2048
+_MAX_WARNING_CHARACTERS = 4096
+_FIELD_CHARACTERS = 40
+_LAST_WORD = 16
 # A caller with a short patience for the head of a stream gets it in time, and a little earlier.
 _HEAD_SHARE = 0.8
 
@@ -205,11 +206,26 @@ class Calls:
 
 
 def warning_headers(warnings: Sequence[completion_pb2.Warning]) -> tuple[Header, ...]:
-    """Return `x-tokendance-warnings`: `field: why; …`, printable ASCII, at most 2,048 characters; or nothing."""
+    """Return `x-tokendance-warnings`: `field: why; …`, printable ASCII, at most 4,096 characters; or nothing.
+
+    Where that is too little for all, those that do not fit are named by their fields alone, as far as these fit, and
+    the last word is how many more there are.
+    """
     if not warnings:
         return ()
-    text = "; ".join(f"{warning.field}: {warning.why}" for warning in warnings[:_MAX_WARNINGS])
-    return (("x-tokendance-warnings", _UNSAFE_IN_HEADER.sub("?", text)[:_MAX_WARNING_CHARACTERS]),)
+    words: list[str] = []
+    left = _MAX_WARNING_CHARACTERS
+    for number, warning in enumerate(warnings):
+        whole = f"{warning.field}: {warning.why}"
+        rest = len(warnings) - number - 1
+        # What comes behind must find place for its fields.
+        word = whole if len(whole) + _FIELD_CHARACTERS * rest <= left else warning.field
+        if len(word) > left - _LAST_WORD:
+            words.append(f"and {rest + 1} more")
+            break
+        words.append(word)
+        left -= len(word) + 2
+    return (("x-tokendance-warnings", _UNSAFE_IN_HEADER.sub("?", "; ".join(words))),)
 
 
 async def _fail(exchange: Exchange, stream: EventStream, manners: Manners, error: GatewayError) -> Reply:
