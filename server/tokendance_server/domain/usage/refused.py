@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
 from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import usage_pb2
+from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.usage.entries import OpenRequest
@@ -14,6 +14,16 @@ from tokendance_server.domain.usage.ledger import Ledger
 from tokendance_server.domain.usage.refusals import TurnedAway
 
 _REMEMBERED = 10_000
+# Where models are called. What else a key asks for is no usage, whether it is answered or refused.
+_CALLS = frozenset(
+    {
+        errors_pb2.SURFACE_CHAT,
+        errors_pb2.SURFACE_COMPLETIONS,
+        errors_pb2.SURFACE_RESPONSES,
+        errors_pb2.SURFACE_MESSAGES,
+        errors_pb2.SURFACE_EMBEDDINGS,
+    }
+)
 
 
 class Verifier(Protocol):
@@ -42,14 +52,14 @@ class RefusedRequests:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def keep(self, refused: Refused) -> None:
-        """Keep one: in the journal where it has a key that works, else in the ring."""
+        """Keep one: in the journal where a model was called with a key that works, else in the ring."""
         name = refused.request.request_id
         if name in self._seen:
             return
         self._seen[name] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
-        holder = await self._holder(refused.secret)
+        holder = await self._holder(refused.secret) if refused.request.surface in _CALLS else None
         if holder is not None:
             try:
                 record = self._ledger.open(_of(refused.request, holder))

@@ -33,9 +33,11 @@ class Verifier:
         return HOLDER
 
 
-def refused(name: str, secret: str = "") -> Refused:
+def refused(name: str, secret: str = "", surface: int = errors_pb2.SURFACE_CHAT) -> Refused:
     """Return a request whose body was no JSON."""
-    request = OpenRequest(request_id=name, start_us=START_US, organization_id="", address="192.0.2.1", route="POST /v1")
+    request = OpenRequest(
+        request_id=name, start_us=START_US, organization_id="", address="192.0.2.1", route="POST /v1", surface=surface
+    )
     return Refused(request, errors_pb2.ERROR_REASON_INVALID_JSON, "The body is no JSON.", secret)
 
 
@@ -63,6 +65,15 @@ async def test_a_known_key_gets_a_record_and_nobody_else_does() -> None:
     assert request.key_labels == {"app": "chat"}
     assert turned_away.find("req_1") is None
     assert all(turned_away.find(name) is not None for name in ("req_2", "req_3"))
+
+
+async def test_what_calls_no_model_is_no_usage() -> None:
+    """A key that asks for its usage in the wrong words is in the ring only, as its good questions are in no record."""
+    ledger, turned_away = memory_ledger(), TurnedAway("node_1", ManualClock(NOW))
+    kept = RefusedRequests(ledger, turned_away, Verifier())
+    await kept.keep(refused("req_1", "tdk_good", errors_pb2.SURFACE_GATEWAY))
+    assert not ledger.waiting(10)
+    assert turned_away.find("req_1") is not None
 
 
 async def test_a_repeat_changes_nothing() -> None:
