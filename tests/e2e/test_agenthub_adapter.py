@@ -238,7 +238,8 @@ async def test_new_key_under_load_costs_no_turn(house: Node, tmp_path: Path) -> 
 
     async with opened(house, "sim", read_key=lambda: file.read_text().strip()) as one:
         workers = [asyncio.create_task(work(one)) for _ in range(TURNS_AT_ONCE)]
-        await asyncio.sleep(0.2)
+        while not ended:
+            await asyncio.sleep(0.02)
         before = ended
         done = await asyncio.to_thread(
             tokendance,

@@ -264,7 +264,7 @@ REQUESTS: dict[str, tuple[pb.CompletionRequest | bytes, str | None]] = {
     "an infinite bias": (sampled(logit_bias={"1": math.inf}), "completion.sampling.logit_bias"),
     "a bias of a billion": (sampled(logit_bias={"1": 1e9}), "completion.sampling.logit_bias"),
     "seeds of 64 bits": (sampled(seed=-(2**63)), None),
-    "a thousand ends": (sampled(stop=["a"] * 1000), "completion.sampling.stop"),
+    "too many ends": (sampled(stop=["a"] * 1025), "completion.sampling.stop"),
     "too many alternatives": (changed(logprobs=pb.Logprobs(enabled=True, top=1000)), "completion.logprobs.top"),
     "no messages": (changed(messages=[]), "completion.messages"),
     "an empty message": (changed(messages=[EMPTY]), None),
