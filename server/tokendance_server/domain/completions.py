@@ -40,6 +40,10 @@ class Caller(MeteredCaller, Protocol):
     model: str
     upstream_s: float
 
+    @property
+    def ended_by(self) -> GatewayError | None:
+        """Why the gateway itself ends the call; None where it does not."""
+
 
 class Completions:
     """Answers model calls over the upstreams of the catalogue in force, which `serving` returns, as `router` chooses.
@@ -80,7 +84,7 @@ class Completions:
             metered.seen.request_id = metered.seen.request_id or completion.id
             await metered.succeed(_usage_of(completion), _size_of(completion))
         except BaseException as exc:
-            await metered.fail(exc)
+            await metered.fail(exc, caller.ended_by)
             raise
         finally:
             if attempts is not None:
@@ -144,7 +148,7 @@ class Completions:
             if leaving is not None and leaving.taken:
                 leaving.error = exc
             else:
-                await metered.fail(exc)
+                await metered.fail(exc, caller.ended_by)
             raise
         finally:
             if answer is not None:
@@ -166,7 +170,7 @@ class Completions:
             )
             await metered.succeed(embeddings.usage if embeddings.HasField("usage") else None)
         except BaseException as exc:
-            await metered.fail(exc)
+            await metered.fail(exc, caller.ended_by)
             raise
         finally:
             if attempts is not None:

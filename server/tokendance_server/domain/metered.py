@@ -250,8 +250,11 @@ class Metered:
             added_us=self._added_us(),
         )
 
-    async def fail(self, error: BaseException) -> None:
-        """Charge what a call that ended otherwise used, free the rest, and finish the record; harmless once it is."""
+    async def fail(self, error: BaseException, told: GatewayError | None = None) -> None:
+        """Charge what a call that ended otherwise used, free the rest, and finish the record; harmless once it is.
+
+        `told` is what a caller was told whose call the gateway cancelled, such as that its deadline is over.
+        """
         if self._record.finished is not None:
             return
         reason, message = errors_pb2.ERROR_REASON_CANCELLED, _LEFT
@@ -260,7 +263,10 @@ class Metered:
             reason, message = error.reason, error.message
             asked = self._attempt is not None or bool(self._record.attempts)
             outcome = usage_pb2.REQUEST_OUTCOME_FAILED if asked else usage_pb2.REQUEST_OUTCOME_REFUSED
-        elif isinstance(error, Exception):
+        elif not isinstance(error, Exception):
+            if told is not None:
+                reason, message = told.reason, told.message
+        else:
             reason, message = errors_pb2.ERROR_REASON_INTERNAL_ERROR, "Something went wrong inside the gateway."
             outcome = usage_pb2.REQUEST_OUTCOME_FAILED
         if self._attempt is not None and not self._charged:

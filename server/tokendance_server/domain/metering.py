@@ -27,6 +27,9 @@ from tokendance_server.domain.usage.entries import OpenRequest
 from tokendance_server.domain.usage.estimates import Estimates, PromptEstimate
 from tokendance_server.domain.usage.ledger import Ledger
 
+MOST_LABELS = 8
+"""How many labels of a caller usage can be grouped by."""
+
 
 class MeteredCaller(Protocol):
     """What the meter needs to know of an RPC."""
@@ -114,6 +117,7 @@ class Meter:
                 streamed=streamed,
                 user=user,
                 metadata=dict(metadata) if metadata else {},
+                labels=_labels(metadata) if metadata else {},
                 key_labels=dict(who.labels) if who.labels else {},
                 client_kind=asserted.client_kind if asserted is not None else "",
                 client_version=asserted.client_version if asserted is not None else "",
@@ -124,6 +128,11 @@ class Meter:
             )
         )
         return Metered(self._parts, record, Subjects(who.name, who.owner, who.team, who.organization))
+
+
+def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what usage is grouped by: the caller's metadata, of more than eight the first by name."""
+    return {name: metadata[name] for name in sorted(metadata)[:MOST_LABELS]}
 
 
 def _id(name: str) -> str:

@@ -54,7 +54,13 @@ class ExactTokenizer:
     def count(self, model: str, request: pb.CompletionRequest, size: int) -> int | None:
         """Return the prompt tokens, 1 or more; None for a model or a prompt that cannot be counted exactly."""
         encode = self._encoders.get(model)
-        if encode is None or size > MOST_BYTES or request.tools or request.HasField("response_format"):
+        if (
+            encode is None
+            or size > MOST_BYTES
+            or request.tools
+            or request.extra_json
+            or request.HasField("response_format")
+        ):
             return None
         tokens = _ANSWER_BEGINS
         for message in request.messages:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
+from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2
 from tokendance.gateway.v1.caller_pb2 import CallerAssertion
 from tokendance_server.domain.principals import Principal
+
+
+class Scope(Protocol):
+    """What ends a call; `error` is why, once it does."""
+
+    error: GatewayError | None
+
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -36,9 +44,9 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
     """The context that servicers get: gRPC's own, and what the interceptor found out.
 
     `started` is of time.perf_counter (an event loop's own clock may count in milliseconds only); `deadline` is in the
-    event loop's seconds. `address` is the caller's IP address, as the facade asserts it or the connection shows it, and
-    empty where it is not known. `asked` is the message, once it was read. `model`, `upstream_s` (seconds spent waiting
-    for upstreams) and `key_id` are set on the way, for the log line and the metrics.
+    event loop's seconds, and `scope` holds the call to it. `address` is the caller's IP address, as the facade asserts
+    it or the connection shows it, and empty where it is not known. `asked` is the message, once it was read. `model`,
+    `upstream_s` (seconds of waiting for upstreams) and `key_id` are set on the way, for log and metrics.
     """
 
     __slots__ = (
@@ -51,6 +59,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         "model",
         "principal",
         "request_id",
+        "scope",
         "started",
         "surface",
         "trust",
@@ -64,6 +73,7 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self.started = started
         self.asked: Any = None
         self.deadline = 0.0
+        self.scope: Scope | None = None
         self.request_id = ""
         self.surface: errors_pb2.Surface.ValueType = errors_pb2.SURFACE_GRPC
         self.address = ""
@@ -71,6 +81,11 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
         self.principal: Principal | None = None
         self.model = ""
         self.upstream_s = 0.0
+
+    @property
+    def ended_by(self) -> GatewayError | None:
+        """Why the gateway itself ends the call, such as that its deadline is over; None where it does not."""
+        return None if self.scope is None else self.scope.error
 
     @property
     def identity(self) -> Principal:

@@ -205,7 +205,7 @@ class Chain(grpc.aio.ServerInterceptor):
         async def unary(request: Any, context: Context) -> Any:
             call = self._begin(rule, context)
             try:
-                scope = gate.enter(call.deadline)
+                scope = call.scope = gate.enter(call.deadline)
                 try:
                     with scope:
                         request = await self._let_in(rule, call, request, context, scope)
@@ -233,7 +233,7 @@ class Chain(grpc.aio.ServerInterceptor):
             scope = None
             leave = _nothing
             try:
-                scope = gate.enter(call.deadline)
+                scope = call.scope = gate.enter(call.deadline)
                 try:
                     with scope:
                         request = await self._let_in(rule, call, request, context, scope)

@@ -141,6 +141,7 @@ def caller() -> Any:
         deadline=0.0,
         model="",
         upstream_s=0.0,
+        ended_by=None,
         identity=HOLDER,
         surface=errors_pb2.SURFACE_CHAT,
         address="192.0.2.1",

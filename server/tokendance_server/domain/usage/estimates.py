@@ -71,12 +71,20 @@ class Estimates:
     def prompt(self, model: str, request: pb.CompletionRequest) -> PromptEstimate:
         """Return the estimate of a prompt, 1 token or more; exact where a tokenizer for the model is at hand."""
         size = sum(
-            size_of(tool.name) + size_of(tool.description) + size_of(tool.parameters_json) for tool in request.tools
+            size_of(tool.name)
+            + size_of(tool.description)
+            + size_of(tool.parameters_json)
+            + size_of(tool.format_json)
+            + size_of(tool.native_json)
+            + size_of(tool.extra_json)
+            for tool in request.tools
         )
+        # Unknown fields may be read by the model, as a prediction of its answer is; so is the form that it must have.
+        size += size_of(request.extra_json) + size_of(request.response_format.schema_json)
         media = messages = 0
         for message in request.messages:
             texts, more = measure(message.parts)
-            size += texts
+            size += texts + size_of(message.extra_json)
             media += more
             messages += 1
         if self._tokenizer is not None and not media:

@@ -142,6 +142,7 @@ async def test_a_call_goes_on_with_the_upstream_that_it_began_with(desk: Desk) -
         deadline=0.0,
         model="",
         upstream_s=0.0,
+        ended_by=None,
         identity=ANYBODY,
         surface=0,
         address="",

@@ -87,6 +87,7 @@ class Desk:
             deadline=asyncio.get_running_loop().time() + 60,
             model="",
             upstream_s=0.0,
+            ended_by=None,
             identity=CALLER,
             surface=errors_pb2.SURFACE_CHAT,
             address="",

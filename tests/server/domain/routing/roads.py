@@ -160,6 +160,7 @@ class Roads:
             deadline=asyncio.get_running_loop().time() + left_s,
             model="",
             upstream_s=0.0,
+            ended_by=None,
             identity=who,
             surface=errors_pb2.SURFACE_CHAT,
             address="",
