@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from tests.e2e.nodes import TOKENDANCE, clean_environment, running
@@ -10,6 +11,7 @@ from tests.e2e.upstream import Upstream
 
 from tokendance import Client
 from tokendance.gateway.v1 import keys_service_pb2, organizations_service_pb2, quota_service_pb2, status_service_pb2
+from tokendance_cli.demo_models import MODELS
 
 
 def test_a_node_is_filled_to_be_looked_at(upstream: Upstream, tmp_path: Path) -> None:
@@ -19,6 +21,10 @@ def test_a_node_is_filled_to_be_looked_at(upstream: Upstream, tmp_path: Path) ->
         done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert "calls over 2 days" in done.stdout
+        with urllib.request.urlopen(f"{node.origin}/models", timeout=10) as page:
+            shown = page.read().decode()
+        assert all(one.id in shown for one in MODELS)
+        assert "No model is public" not in shown
         with Client(f"unix:{node.data_dir / 'admin.sock'}", api_key="") as client:
             stubs = client.stubs
             listed = stubs.organizations.ListOrganizations(organizations_service_pb2.ListOrganizationsRequest())

@@ -18,6 +18,7 @@ from tokendance.gateway.v1 import (
     quota_service_pb2,
     status_service_pb2,
 )
+from tokendance_cli.demo_models import declare
 
 Progress = Callable[[int, int, str], None]
 """Is told how many steps are done, of how many, and what is done now."""
@@ -57,6 +58,7 @@ def fill(opening: Opening, *, days: int, model: str, progress: Progress, seed: i
     keys: list[DemoKey] = []
     members: list[tuple[str, str, str]] = []
     with opening("operator") as client:
+        declare(client, now)
         for place, (name, teams) in enumerate(_ORGANIZATIONS):
             progress(place, len(_ORGANIZATIONS) + 1, f"organization {name}")
             keys += _organization(client, name, teams, members)
