@@ -13,6 +13,8 @@ _DIMENSIONS = {
     for name, number in pb.UsageDimension.items()
     if number not in (pb.USAGE_DIMENSION_UNSPECIFIED, pb.USAGE_DIMENSION_LABEL)
 }
+# What people call how a request ended.
+_DIMENSIONS["status"] = pb.USAGE_DIMENSION_OUTCOME
 _INTERVALS = {
     name.removeprefix("USAGE_INTERVAL_").lower(): number
     for name, number in pb.UsageInterval.items()
