@@ -12,7 +12,7 @@ ATTRIBUTION = "x-anthropic-billing-header:"
 
 
 def without_attribution(request: pb.CompletionRequest) -> pb.CompletionRequest:
-    """Return the request without that text: the same one where it has none, else a copy."""
+    """Return the request without that line: the same one where it has none, else a copy."""
     if request.dialect != pb.DIALECT_ANTHROPIC_MESSAGES or not request.messages:
         return request
     system = request.messages[0]
@@ -20,9 +20,14 @@ def without_attribution(request: pb.CompletionRequest) -> pb.CompletionRequest:
         return request
     copy = pb.CompletionRequest()
     copy.CopyFrom(request)
-    kept = [part for part in system.parts if not _is_attribution(part)]
-    del copy.messages[0].parts[:]
-    copy.messages[0].parts.extend(kept)
+    instructions = copy.messages[0].parts
+    for part in instructions:
+        if _is_attribution(part):
+            # What stands on the lines behind it is the caller's own.
+            part.text.text = part.text.text.partition("\n")[2]
+    kept = [part for part in instructions if not part.HasField("text") or part.text.text]
+    del instructions[:]
+    instructions.extend(kept)
     if not kept:
         del copy.messages[0]
     return copy

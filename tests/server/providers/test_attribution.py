@@ -19,7 +19,10 @@ def asked(*system: str, dialect: pb.Dialect.ValueType = pb.DIALECT_ANTHROPIC_MES
     return pb.CompletionRequest(model="m", dialect=dialect, messages=messages)
 
 
-@pytest.mark.parametrize(("system", "left"), [((LINE, "Be brief."), ("Be brief.",)), ((LINE,), ())])
+@pytest.mark.parametrize(
+    ("system", "left"),
+    [((LINE, "Be brief."), ("Be brief.",)), ((LINE,), ()), ((f"{LINE}\nBe brief.",), ("Be brief.",))],
+)
 def test_the_line_is_taken_out_of_a_copy(system: tuple[str, ...], left: tuple[str, ...]) -> None:
     """What else the system prompt says stays; the caller's request is what it was, for another provider to get."""
     request = asked(*system)
