@@ -258,6 +258,10 @@ def test_stubs_carry_the_same_key_and_errors(rig: Rig) -> None:
     _, metadata = rig.answer(KEYS, "RotateKey", keys_service_pb2.RotateKeyResponse(secret="s"))
     assert metadata["authorization"] == f"Bearer {KEY}"
     assert rotated.result(5).secret == "s"
+    ended = keys_service_pb2.RevokeKeyRequest(name="k", reason="over")
+    revoked = rig.start(lambda client: client.stubs.keys.RevokeKey(ended, timeout=5))
+    told, _ = rig.answer(KEYS, "RevokeKey", keys_service_pb2.RevokeKeyResponse(key=keys_service_pb2.Key(name="k")))
+    assert (told, revoked.result(5).key.name) == (ended, "k")
     refused = rig.start(lambda client: client.stubs.keys.RotateKey.future(request).result())
     rig.fail(KEYS, "RotateKey", GatewayError(errors_pb2.ERROR_REASON_VERSION_CONFLICT, "Read it again."))
     with pytest.raises(GatewayError, match="version_conflict"):
