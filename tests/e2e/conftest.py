@@ -84,15 +84,17 @@ def secrets_told(node: Node) -> list[str]:
     return told
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take from the faults a sample, and from the rest what callers see, for the node of TCP and certificates."""
-    left = [item for item in items if not _is_held_over_tls(item)]
-    if left:
-        items[:] = [item for item in items if _is_held_over_tls(item)]
-        config.hook.pytest_deselected(items=left)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the long run what is no part of the sample for the node of TCP and certificates.
+
+    The sample: some of the faults, and of the rest what callers see.
+    """
+    for item in items:
+        if not _is_quick_enough(item):
+            item.add_marker(pytest.mark.long)
 
 
-def _is_held_over_tls(item: pytest.Item) -> bool:
+def _is_quick_enough(item: pytest.Item) -> bool:
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     if parameters.get("node") != "tls":
         return True

@@ -56,7 +56,10 @@ async def test_headers_that_look_like_assertions_are_nothing(node: Node) -> None
         client_kind="forged-kind",
         client_version="9.9.9",
         http_route="POST /v1/forged",
+        direct=True,
+        host="forged.example",
     )
+    assert {field.name for field, _ in forged.ListFields()} == set(CallerAssertion.DESCRIPTOR.fields_by_name)
     written = base64.b64encode(forged.SerializeToString()).decode()
     headers: dict[str, Any] = {
         "x-tokendance-caller-bin": written,
