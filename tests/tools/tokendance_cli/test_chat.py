@@ -139,6 +139,8 @@ def test_interrupt_ends_the_answer_cleanly(tmp_path: Path) -> None:
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A run in the background of a shell ignores Ctrl-C, and would hand that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread of ours forks
         )
         assert process.stdout is not None
         said = process.stdout.read(3)
