@@ -20,7 +20,8 @@ from tokendance_server.catalogue import (
     open_catalogue,
     read_settings,
 )
-from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
+from tokendance_server.catalogue_settings import ModelSettings, ProviderSettings
+from tokendance_server.config import ServerConfig
 from tokendance_server.domain.catalogue.in_force import Catalogue
 from tokendance_server.domain.catalogue.models import ProviderConfig
 from tokendance_server.domain.catalogue.seals import ProviderSeals

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from tokendance_server.config import ModelSettings, ProviderSettings, RouteSettings
+from tokendance_server.catalogue_settings import ModelSettings, ProviderSettings, RouteSettings
 from tokendance_server.domain.catalogue.editor import CatalogueEditor
 from tokendance_server.domain.catalogue.entries import CatalogueStore, ModelSpec, ProviderSpec
 from tokendance_server.domain.catalogue.in_force import Catalogue, SpecError

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tokendance_server.catalogue import NodeUpstreams, read_layer
-from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
+from tokendance_server.catalogue_settings import ModelSettings, ProviderSettings
+from tokendance_server.config import ServerConfig
 from tokendance_server.domain.catalogue.entries import ProviderSpec, Rows
 from tokendance_server.domain.catalogue.in_force import SpecError
 from tokendance_server.domain.catalogue.layers import Layer, combine

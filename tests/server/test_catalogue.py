@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tokendance_server.catalogue import NodeUpstreams, build_providers, check_buildable, read_layer, read_settings
-from tokendance_server.config import EgressSettings, ModelSettings, ProviderSettings, RouteSettings
+from tokendance_server.catalogue_settings import ModelSettings, ProviderSettings, RouteSettings
+from tokendance_server.config import EgressSettings
 from tokendance_server.domain.catalogue.layers import Layer
 from tokendance_server.domain.catalogue.seals import ProviderSeals
 from tokendance_server.domain.sealing import KeyRing

@@ -25,7 +25,8 @@ from pydantic_settings import (
 
 from tokendance_cli.failures import USAGE, CommandError
 from tokendance_facade.config import FacadeConfig
-from tokendance_server.config import ModelSettings, ProviderSettings, ServerConfig
+from tokendance_server.catalogue_settings import ModelSettings, ProviderSettings
+from tokendance_server.config import ServerConfig
 
 ENV_PREFIX = "TOKENDANCE_GATEWAY_"
 CONFIG_VARIABLE = "TOKENDANCE_GATEWAY_CONFIG"

@@ -12,7 +12,8 @@ from tests.tools.tokendance_cli.conftest import Run
 from tokendance_cli.node import Role, is_loopback_only
 from tokendance_cli.settings import load_settings
 from tokendance_server.app import open_server
-from tokendance_server.config import EgressSettings, ProviderSettings, ServerConfig
+from tokendance_server.catalogue_settings import ProviderSettings
+from tokendance_server.config import EgressSettings, ServerConfig
 
 CONFIG = '[[providers]]\nname = "ollama"\nkind = "openai"\nbase_url = "http://localhost:9/v1"\n'
 ANY_PORT = ["--http", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]

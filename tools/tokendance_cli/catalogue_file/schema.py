@@ -14,21 +14,18 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from tokendance_cli.catalogue_file.people_schema import DeclaredOrganization
 from tokendance_cli.catalogue_file.positions import Document, Path, Place, Problem, UnreadableError, read_document
-from tokendance_server.config import (
+from tokendance_server.catalogue_settings import (
     CapSettings,
     DefaultParameters,
     FallbackSettings,
     ForcedParameters,
     ModalityName,
-    ModelName,
-    Name,
     OrganizationName,
-    Seconds,
-    Settings,
     Tag,
     VisibilityName,
     check_visibility,
 )
+from tokendance_server.config import ModelName, Name, Seconds, Settings
 from tokendance_server.providers.wire_formats import check_kind
 
 _BY_TYPE = {

@@ -12,7 +12,7 @@ from tokendance_cli.preflight.doors import open_to_others
 from tokendance_cli.preflight.row import Row, State
 from tokendance_cli.settings import GatewaySettings
 from tokendance_server.catalogue import build_providers
-from tokendance_server.config import ProviderSettings
+from tokendance_server.catalogue_settings import ProviderSettings
 from tokendance_server.domain.catalogue.entries import Rows
 from tokendance_server.domain.egress import EgressPolicy, EgressRefusedError
 from tokendance_server.providers.kinds import build_upstream
