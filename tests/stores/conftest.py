@@ -28,7 +28,6 @@ from tokendance_server.stores.memory_audit import MemoryAuditStore
 from tokendance_server.stores.memory_directory import MemoryDirectory
 from tokendance_server.stores.memory_key_requests import MemoryKeyRequestStore
 from tokendance_server.stores.memory_people import MemoryPeopleStore
-from tokendance_server.stores.sql import status_tables  # noqa: F401 - its tables join the others
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.catalogue import SqlCatalogueStore
 from tokendance_server.stores.sql.changes import SqlChangeFeed
@@ -38,7 +37,7 @@ from tokendance_server.stores.sql.key_requests import SqlKeyRequestStore
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.organizations import SqlOrganizationStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
-from tokendance_server.stores.sql.session_tables import metadata
+from tokendance_server.stores.sql.schema import metadata
 from tokendance_server.stores.sql.tables import schema_info
 
 

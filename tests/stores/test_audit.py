@@ -28,10 +28,10 @@ from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.domain.principals import Principal
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.sql.audit import SqlAuditStore
+from tokendance_server.stores.sql.audit_tables import audit_events, audit_heads, audit_personal
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
 from tokendance_server.stores.sql.people import SqlPeopleStore
-from tokendance_server.stores.sql.tables import audit_events, audit_heads, audit_personal
 
 ORGANIZATION = "org_01h455vb4pex5vsknk084sn02q"
 ADMIN = Principal(frozenset({access_pb2.CALLER_KIND_PLATFORM_ADMIN}), "local-operator")

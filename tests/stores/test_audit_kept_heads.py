@@ -16,8 +16,8 @@ from tokendance_server.domain.audit.events import AuditEvent, ChainHead
 from tokendance_server.domain.audit.verify import verify_chain
 from tokendance_server.domain.keys.audited import key_event
 from tokendance_server.stores.sql.audit import SqlAuditStore
+from tokendance_server.stores.sql.audit_tables import audit_events, audit_heads, audit_personal
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import audit_events, audit_heads, audit_personal
 
 _FEW_S = 20.0
 

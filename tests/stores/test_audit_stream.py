@@ -20,14 +20,9 @@ from tokendance_server.domain.audit.stream import LeaseLostError, TrailStream
 from tokendance_server.domain.clock import ManualClock
 from tokendance_server.stores.sql.audit import SqlAuditStore
 from tokendance_server.stores.sql.audit_stream import SqlStreamStore
+from tokendance_server.stores.sql.audit_tables import audit_events, audit_heads, audit_personal, audit_signed_heads
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import (
-    audit_events,
-    audit_heads,
-    audit_personal,
-    audit_signed_heads,
-    job_leases,
-)
+from tokendance_server.stores.sql.tables import job_leases
 
 SIGNER = HeadSigner(new_signing_key())
 HOUR = 3600.0

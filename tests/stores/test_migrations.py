@@ -20,13 +20,10 @@ from tokendance_server.startup import StartupError
 from tokendance_server.stores.errors import StoreUnavailableError
 from tokendance_server.stores.migrations import HEAD, OLDEST_CODE_VERSION, VERSION_TABLE, upgrade
 from tokendance_server.stores.migrations.state import SchemaState, Verdict, is_older, known_before
-from tokendance_server.stores.sql import (
-    sqlite,
-    status_tables,  # noqa: F401 - its tables join the others
-)
+from tokendance_server.stores.sql import sqlite
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.keys import SqlKeyStore
-from tokendance_server.stores.sql.session_tables import metadata
+from tokendance_server.stores.sql.schema import metadata
 
 
 @dataclass(frozen=True)

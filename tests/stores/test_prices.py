@@ -10,9 +10,10 @@ from sqlalchemy import select
 from tokendance_server.domain.audit.events import AUTOMATIC, EventDraft, event
 from tokendance_server.domain.prices.price import Price, PriceList
 from tokendance_server.domain.principals import GATEWAY
+from tokendance_server.stores.sql.audit_tables import audit_events
 from tokendance_server.stores.sql.database import Database
 from tokendance_server.stores.sql.prices import SqlPriceStore
-from tokendance_server.stores.sql.tables import audit_events, changes
+from tokendance_server.stores.sql.tables import changes
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)
 PRICES = (

@@ -3,7 +3,7 @@
 from alembic import context
 
 from tokendance_server.stores.migrations import VERSION_TABLE
-from tokendance_server.stores.sql.tables import metadata
+from tokendance_server.stores.sql.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

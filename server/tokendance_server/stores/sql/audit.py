@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tokendance_server.domain.audit.events import NO_DIGEST, AuditEvent, ChainHead, EventDraft, KeptPersonalData, seal
 from tokendance_server.domain.audit.store import EventCursor, EventFilter
+from tokendance_server.stores.sql.audit_tables import audit_events, audit_heads, audit_personal
 from tokendance_server.stores.sql.database import Database
-from tokendance_server.stores.sql.tables import Text, audit_events, audit_heads, audit_personal
+from tokendance_server.stores.sql.tables import Text
 
 
 async def record_event(connection: AsyncConnection, draft: EventDraft) -> AuditEvent:

@@ -14,14 +14,9 @@ from tokendance_server.domain.audit.store import EventFilter
 from tokendance_server.domain.audit.stream import LeaseLostError, Standing
 from tokendance_server.domain.clock import Clock
 from tokendance_server.stores.sql.audit import SqlAuditStore
+from tokendance_server.stores.sql.audit_tables import audit_cursors, audit_events, audit_heads, audit_signed_heads
 from tokendance_server.stores.sql.database import ConflictError, Database
-from tokendance_server.stores.sql.tables import (
-    audit_cursors,
-    audit_events,
-    audit_heads,
-    audit_signed_heads,
-    job_leases,
-)
+from tokendance_server.stores.sql.tables import job_leases
 
 LEASE_S = 30.0
 _JOB = "audit stream"

@@ -12,16 +12,8 @@ from tokendance_server.domain.keys.key import KeyState
 from tokendance_server.domain.keys.request import RequestState
 from tokendance_server.domain.names import child_name, organization_name
 from tokendance_server.domain.people.records import ERASED, Traces
-from tokendance_server.stores.sql.tables import (
-    Text,
-    audit_personal,
-    creates,
-    key_requests,
-    keys,
-    policies,
-    preferences,
-    replays,
-)
+from tokendance_server.stores.sql.audit_tables import audit_personal
+from tokendance_server.stores.sql.tables import Text, creates, key_requests, keys, policies, preferences, replays
 from tokendance_server.stores.sql.usage_tables import usage_records
 from tokendance_server.stores.sql.webhook_tables import webhook_deliveries, webhooks
 

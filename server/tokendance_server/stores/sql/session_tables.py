@@ -5,10 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, Table
 from sqlalchemy import Text as LongText
 
-from tokendance_server.stores.sql.tables import Instant, Text
-from tokendance_server.stores.sql.webhook_tables import metadata
+from tokendance_server.stores.sql.tables import Instant, Text, metadata
 
-__all__ = ["console_logins", "console_sessions", "metadata"]
+__all__ = ["console_logins", "console_sessions"]
 
 console_logins = Table(
     "console_logins",

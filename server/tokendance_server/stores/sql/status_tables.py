@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from tokendance_server.stores.sql.tables import Instant, Text, metadata
 
-__all__ = ["incidents", "maintenances", "metadata", "node_reports", "status_days", "status_minutes", "status_states"]
+__all__ = ["incidents", "maintenances", "node_reports", "status_days", "status_minutes", "status_states"]
 
 # A row for each minute in which a run of a node lived; it is empty where nobody called.
 status_minutes = Table(

@@ -22,7 +22,7 @@ from sqlalchemy import Text as LongText
 from tokendance_server.domain.usage.store import MEASURES
 from tokendance_server.stores.sql.tables import Instant, Text, metadata
 
-__all__ = ["DIMENSIONS", "metadata", "reservations", "usage_attempts", "usage_days", "usage_hours", "usage_records"]
+__all__ = ["DIMENSIONS", "reservations", "usage_attempts", "usage_days", "usage_hours", "usage_records"]
 
 usage_records = Table(
     "usage_records",

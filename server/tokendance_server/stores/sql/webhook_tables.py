@@ -18,7 +18,7 @@ from sqlalchemy import Text as LongText
 
 from tokendance_server.stores.sql.tables import Instant, Text, metadata
 
-__all__ = ["metadata", "webhook_deliveries", "webhooks"]
+__all__ = ["webhook_deliveries", "webhooks"]
 
 webhooks = Table(
     "webhooks",
