@@ -15,6 +15,7 @@ from tokendance.gateway.v1.caller_pb2 import CallerAssertion
 from tokendance.gateway.v1.errors_pb2 import Surface
 from tokendance_server.domain.catalogue.models import Model
 from tokendance_server.domain.metered import Metered, MeterParts
+from tokendance_server.domain.names import id_of
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.quota.admission import gravest, room
@@ -108,10 +109,10 @@ class Meter:
             OpenRequest(
                 request_id=caller.request_id,
                 start_us=self.ledger.now_us(),
-                organization_id=_id(who.organization),
+                organization_id=id_of(who.organization),
                 key_id=who.key_id,
-                member_id=_id(who.owner),
-                team_id=_id(who.team),
+                member_id=id_of(who.owner),
+                team_id=id_of(who.team),
                 requested_model=requested_model[:256],
                 surface=caller.surface,
                 streamed=streamed,
@@ -133,7 +134,3 @@ class Meter:
 def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return what usage is grouped by: the caller's metadata, of more than eight the first by name."""
     return {name: metadata[name] for name in sorted(metadata)[:MOST_LABELS]}
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -44,6 +44,11 @@ def child_name(organization_id: str, collection: Collection, child_id: str) -> s
     return f"organizations/{organization_id}/{collection}/{child_id}"
 
 
+def id_of(name: str) -> str:
+    """Return the last segment of a resource name, whose form is not looked at; empty for an empty one."""
+    return name.rpartition("/")[2]
+
+
 def tenant_of(name: str) -> str:
     """Return the id of the organization that a resource name lies in, or an empty text where it lies in none."""
     match = _TENANT.match(name)

@@ -18,7 +18,7 @@ from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.names import child_of, organization_name, reservation_of, tenant_of
+from tokendance_server.domain.names import child_of, id_of, organization_name, reservation_of, tenant_of
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.quota.bills import Bill, entry_of, to_micros
@@ -151,8 +151,8 @@ class ServiceReservations:
             start_us=to_micros(now),
             organization_id=organization_id,
             key_id=key_id,
-            member_id=_id(holder.owner),
-            team_id=_id(holder.team),
+            member_id=id_of(holder.owner),
+            team_id=id_of(holder.team),
             requested_model=ask.model,
             served_model=model,
             surface=surface,
@@ -462,7 +462,3 @@ def _changing(param: str) -> GatewayError:
 
 def _nothing_here(param: str, what: str) -> GatewayError:
     return GatewayError(errors_pb2.ERROR_REASON_NOT_FOUND, f"There is no such {what}.", param=param, origin="caller")
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from tokendance.errors import GatewayError
 from tokendance.gateway.v1 import errors_pb2, usage_pb2
 from tokendance.gateway.v1.errors_pb2 import ErrorReason
+from tokendance_server.domain.names import id_of
 from tokendance_server.domain.principals import Principal
 from tokendance_server.domain.usage.entries import OpenRequest
 from tokendance_server.domain.usage.ledger import Ledger
@@ -81,24 +84,12 @@ class RefusedRequests:
 
 
 def _of(request: OpenRequest, holder: Principal) -> OpenRequest:
-    return OpenRequest(
-        request_id=request.request_id,
-        start_us=request.start_us,
-        organization_id=_id(holder.organization),
+    """Return the request as one of the holder's."""
+    return msgspec.structs.replace(
+        request,
+        organization_id=id_of(holder.organization),
         key_id=holder.key_id,
-        member_id=_id(holder.owner),
-        team_id=_id(holder.team),
-        requested_model=request.requested_model,
-        surface=request.surface,
-        key_labels=dict(holder.labels) if holder.labels else {},
-        client_kind=request.client_kind,
-        client_version=request.client_version,
-        credential_kind=request.credential_kind,
-        host=request.host,
-        route=request.route,
-        address=request.address,
+        member_id=id_of(holder.owner),
+        team_id=id_of(holder.team),
+        key_labels=dict(holder.labels),
     )
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2]
