@@ -20,12 +20,13 @@ from tokendance_server.domain.keys.key import LimitRule
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.prices.price import Price, PriceList
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.quota.asks import Ask
 from tokendance_server.domain.quota.bills import Bill
 from tokendance_server.domain.quota.claims import CONCURRENT, COST, OUTPUT, REQUESTS, TOTAL_TOKENS, row_of
 from tokendance_server.domain.quota.counters import Counters, CountersUnavailableError
 from tokendance_server.domain.quota.kept_reservations import KeptReservation, ReservationState
 from tokendance_server.domain.quota.limits import Limits
-from tokendance_server.domain.quota.service_reservations import Ask, ServiceReservations
+from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.domain.quota.windows import DAY, TOTAL
 from tokendance_server.domain.usage.entries import FinishedEntry, decode
 from tokendance_server.domain.usage.spent import UsageSpent

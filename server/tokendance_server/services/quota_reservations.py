@@ -11,9 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokendance.gateway.v1 import quota_service_pb2 as pb
 from tokendance_server.domain.names import child_name
+from tokendance_server.domain.quota.asks import LEASE_S, Ask
 from tokendance_server.domain.quota.bills import Bill
 from tokendance_server.domain.quota.kept_reservations import KeptReservation, ReservationState
-from tokendance_server.domain.quota.service_reservations import LEASE_S, Ask, ServiceReservations
+from tokendance_server.domain.quota.service_reservations import ServiceReservations
 from tokendance_server.services.call import call_of
 from tokendance_server.services.key_messages import timestamp
 from tokendance_server.services.usage import record_message

@@ -5,22 +5,29 @@ A reservation lies in the database, so that any node knows it, and a restart doe
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tokendance.errors import GatewayError
-from tokendance.gateway.v1 import errors_pb2, usage_pb2
+from tokendance.gateway.v1 import usage_pb2
 from tokendance.ids import new_id
 from tokendance_server.domain.clock import Clock
-from tokendance_server.domain.names import child_of, id_of, organization_name, reservation_of, tenant_of
+from tokendance_server.domain.names import child_of, id_of, organization_name, reservation_of
 from tokendance_server.domain.prices.book import PriceBook
 from tokendance_server.domain.principals import Principal
+from tokendance_server.domain.quota.asks import (
+    LEASE_S,
+    Ask,
+    changing,
+    failed,
+    nothing_here,
+    repeated,
+    require_held,
+    require_scope,
+)
 from tokendance_server.domain.quota.bills import Bill, entry_of, to_micros
 from tokendance_server.domain.quota.claims import COST, OUTPUT, TOTAL_TOKENS, Claim, Grant, Refusal, Row, Used
 from tokendance_server.domain.quota.counters import Counters, CountersUnavailableError
@@ -36,8 +43,6 @@ from tokendance_server.domain.quota.refusals import refusal_error, unavailable
 from tokendance_server.domain.usage.entries import Consulted, FinishedEntry, OpenRequest
 from tokendance_server.domain.usage.ledger import Ledger
 
-LEASE_S = 60.0
-"""How long a hold lasts where nobody says."""
 _KEPT = timedelta(days=7)
 _PRUNE_EVERY_S = 3600.0
 _PRUNED = 1000
@@ -51,32 +56,6 @@ class KeyHolders(Protocol):
 
     async def holder(self, key_id: str) -> Principal | None:
         """Return the caller that a key stands for, or None where there is none. Raises why it does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a service wants held: tokens, and micro-USD where it knows them better than the model's prices do."""
-
-    key: str
-    model: str
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micros: int | None = None
-    lease_s: float = LEASE_S
-    request_key: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def fingerprint(self) -> bytes:
-        """Return what tells this ask from others of the same request key: 32 bytes."""
-        told = [
-            self.key,
-            self.model,
-            self.input_tokens,
-            self.output_tokens,
-            self.cost_micros,
-            sorted(self.labels.items()),
-        ]
-        return hashlib.sha256(json.dumps(told).encode()).digest()
 
 
 class Settled(NamedTuple):
@@ -136,14 +115,14 @@ class ServiceReservations:
         what says that the key does not work, idempotency_conflict, quota_store_unavailable and ledger_unavailable.
         """
         organization_id, key_id = child_of(ask.key, "keys", "key")
-        _require_scope(caller, organization_id, "key")
+        require_scope(caller, organization_id, "key")
         if ask.request_key:
             before = await self._store.made_by(caller.name, ask.request_key)
             if before is not None:
-                return _repeated(before, ask)
+                return repeated(before, ask)
         holder = await self._keys.holder(key_id)
         if holder is None or holder.organization != organization_name(organization_id):
-            raise _nothing_here("key", "key")
+            raise nothing_here("key", "key")
         model = self._find_model(ask.model, holder)
         now = self._clock.now()
         request = OpenRequest(
@@ -210,8 +189,8 @@ class ServiceReservations:
             await self._free([got] if got else [])
             first = await self._store.made_by(caller.name, ask.request_key)
             if first is None:
-                raise _changing("key")
-            return _repeated(first, ask)
+                raise changing("key")
+            return repeated(first, ask)
         await self._prune()
         return made
 
@@ -231,7 +210,7 @@ class ServiceReservations:
         for _ in range(_TRIES):
             before = await self._own(caller, name)
             now = self._clock.now()
-            _require_held(before, now)
+            require_held(before, now)
             held = before.held
             tokens = max(held.output_tokens, output_tokens or 0)
             cost = self._grown_cost(before, tokens, cost_micros)
@@ -245,7 +224,7 @@ class ServiceReservations:
             more: Grant | None = None
             if tokens > held.output_tokens or more_cost:
                 if len(held.parts) >= _MOST_PARTS:
-                    raise _failed("This reservation was enlarged as often as it can be; settle it, and reserve anew.")
+                    raise failed("This reservation was enlarged as often as it can be; settle it, and reserve anew.")
                 rows = [row for grant in before.grants()[:1] for row in grant.claim.rows if row.rule.metric in _GROWING]
                 got = await self._hold(before, rows, _Size(0, tokens - held.output_tokens, more_cost), lease_s)
                 if isinstance(got, Refusal):
@@ -262,7 +241,7 @@ class ServiceReservations:
                 return after
             # Somebody changed it at the same moment.
             await self._free([more] if more else [])
-        raise _changing("name")
+        raise changing("name")
 
     async def release(self, caller: Principal, name: str) -> KeptReservation:
         """Give back what a reservation holds and charge nothing. Raises failed_precondition where it was charged."""
@@ -271,12 +250,12 @@ class ServiceReservations:
             if before.state is ReservationState.RELEASED:
                 return before
             if before.state is ReservationState.SETTLED:
-                raise _failed("This reservation was settled: its call is charged, and holds nothing to give back.")
+                raise failed("This reservation was settled: its call is charged, and holds nothing to give back.")
             after = replace(before, state=ReservationState.RELEASED, version=before.version + 1)
             if await self._store.replace(after):
                 await self._free(before.grants())
                 return after
-        raise _changing("name")
+        raise changing("name")
 
     async def settle(self, caller: Principal, name: str, bill: Bill) -> Settled:
         """Charge what a reserved call used and give back the rest; also behind the end of its lease.
@@ -288,9 +267,7 @@ class ServiceReservations:
             if before.held.charged is not None:
                 return Settled(before.held.charged, True)
             if before.state is ReservationState.RELEASED:
-                raise _failed(
-                    "This reservation was given back, so it cannot be charged; reserve anew for another call."
-                )
+                raise failed("This reservation was given back, so it cannot be charged; reserve anew for another call.")
             tariff = self._prices.list_of(before.held.model).tariff(before.create_time)
             entry = entry_of(before, bill, tariff, self._ledger.node, to_micros(self._clock.now()))
             after = replace(
@@ -302,7 +279,7 @@ class ServiceReservations:
             if await self._store.replace(after, entry):
                 await self._charge(before, entry)
                 return Settled(entry, False)
-        raise _changing("name")
+        raise changing("name")
 
     def _grown_cost(self, reservation: KeptReservation, output_tokens: int, asked: int | None) -> int | None:
         held = reservation.held
@@ -317,7 +294,7 @@ class ServiceReservations:
         organization_id, reservation_id = reservation_of(name, "name")
         found = await self._store.get(organization_id, reservation_id)
         if found is None or found.maker != caller.name:
-            raise _nothing_here("name", "reservation")
+            raise nothing_here("name", "reservation")
         return found
 
     async def _plan(self, subjects: Subjects, model: str) -> Sequence[Row]:
@@ -421,44 +398,3 @@ def _consulted(refusal: Refusal) -> Consulted:
         asked=refusal.asked,
         refused=True,
     )
-
-
-def _require_scope(caller: Principal, organization_id: str, param: str) -> None:
-    if caller.organization and tenant_of(caller.organization) != organization_id:
-        raise _nothing_here(param, "key")
-
-
-def _require_held(reservation: KeptReservation, now: datetime) -> None:
-    state = reservation.state_at(now)
-    if state is ReservationState.EXPIRED:
-        raise _failed("The lease of this reservation ran out and it holds nothing; reserve anew, or settle it.")
-    if state is not ReservationState.HELD:
-        raise _failed(f"This reservation was {state.value}, and holds nothing that could be prolonged.")
-
-
-def _repeated(reservation: KeptReservation, ask: Ask) -> KeptReservation:
-    if reservation.fingerprint != ask.fingerprint():
-        raise GatewayError(
-            errors_pb2.ERROR_REASON_IDEMPOTENCY_CONFLICT,
-            "This request_id made a different reservation before; use a new one for another call.",
-            param="request_id",
-            origin="caller",
-        )
-    return reservation
-
-
-def _failed(sentence: str) -> GatewayError:
-    return GatewayError(errors_pb2.ERROR_REASON_FAILED_PRECONDITION, sentence, param="name", origin="caller")
-
-
-def _changing(param: str) -> GatewayError:
-    return GatewayError(
-        errors_pb2.ERROR_REASON_FAILED_PRECONDITION,
-        "This reservation is being changed by others all the time; try again.",
-        param=param,
-        origin="caller",
-    )
-
-
-def _nothing_here(param: str, what: str) -> GatewayError:
-    return GatewayError(errors_pb2.ERROR_REASON_NOT_FOUND, f"There is no such {what}.", param=param, origin="caller")
