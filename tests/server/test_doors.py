@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry
 from tests.server.services.test_access import METHODS
 
 from tokendance.rpc import from_rpc
-from tokendance_server.app import Server, open_server
+from tokendance_server.app import open_server
 from tokendance_server.config import ServerConfig
 from tokendance_server.registration import FILES
+from tokendance_server.server import Server
 from tokendance_server.services.access import read_rules
 
 PUBLIC = {path for path, rule in read_rules(FILES).items() if rule.public_listener}

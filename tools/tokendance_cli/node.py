@@ -17,7 +17,8 @@ from tokendance_facade.internal import InternalSite
 from tokendance_facade.listener import AddressError
 from tokendance_facade.server_channel import open_channel
 from tokendance_facade.server_watch import ServerWatch
-from tokendance_server.app import FirstKey, Server, open_server
+from tokendance_server.app import open_server
+from tokendance_server.server import FirstKey, Server
 from tokendance_server.startup import ConfigurationError, StartupError
 from tokendance_server.stores.paths import find_sockets
 from tokendance_server.telemetry import new_registry
