@@ -125,8 +125,10 @@ class TrailStream:
             await self._task
             self._task = None
             await self.advance()
-            with contextlib.suppress(Exception):  # it runs out by itself
+            try:
                 await self._store.release()
+            except Exception as exc:  # noqa: BLE001 - told; the lease runs out by itself, and the node's end goes on
+                self._tell(exc)
         if self._sink is not None:
             await self._sink.close()
 
