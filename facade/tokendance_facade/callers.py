@@ -83,6 +83,12 @@ class CallerReader:
 
     def read(self, request: BaseRequest, request_id: str, surface: Surface.ValueType, route: str) -> bytes:
         """Return the serialized CallerAssertion of a request."""
+        return self.assertion(request, request_id, surface, route).SerializeToString()
+
+    def assertion(
+        self, request: BaseRequest, request_id: str, surface: Surface.ValueType, route: str
+    ) -> caller_pb2.CallerAssertion:
+        """Return what is asserted of the caller of a request."""
         client = read_client(request.headers)
         return caller_pb2.CallerAssertion(
             request_id=request_id,
@@ -94,7 +100,7 @@ class CallerReader:
             http_route=route,
             host=_plain(request.headers.get("Host", "")),
             direct=surface == errors_pb2.SURFACE_ADMIN and not is_forwarded(request.headers),
-        ).SerializeToString()
+        )
 
     def address(self, request: BaseRequest) -> str:
         """Return the caller's address: the peer's, or what the outermost trusted proxy saw."""

@@ -56,8 +56,7 @@ class RefusalReports:
             kind, secret = usage_pb2.CREDENTIAL_KIND_OTHER, ""
         else:
             kind, secret = _kind_of(credential)
-        assertion = self._callers.read(request, exchange.request_id, exchange.surface, exchange.route)
-        caller = caller_pb2.CallerAssertion.FromString(assertion)
+        caller = self._callers.assertion(request, exchange.request_id, exchange.surface, exchange.route)
         self._add(caller, error, status, kind, secret)
 
     def note_malformed(self, error: GatewayError, request_id: str, status: int) -> None:
