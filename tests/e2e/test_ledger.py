@@ -46,8 +46,8 @@ CALLS = 110
 """Of each node, where it is killed from outside."""
 FEWER_CALLS = 40
 """Of each node, where it dies at a point: it comes by most of them in every call."""
-FLUSHES = 6
-"""Writes of tables in a load that a node may die in: the first flush has at least so many."""
+FLUSHED_TABLES = 4
+"""Writes of a flush: records, attempts, and sums by hour and by day. A quick machine needs one flush for a load."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -203,7 +203,9 @@ def kill_and_check(folder: Path, seed: int, point: tuple[str, int] | None = None
         balances = house.run(1, killed=False)
         faults = check(house.seen, read_upstream(upstream.log()), read_books(house.data / "gateway.db"), balances)
     assert not faults, f"seed {seed}: " + "; ".join(faults)
-    assert any(not one.complete for one in house.seen), "the kill came too late to matter"
+    # A flush may well come behind the last answer: what matters there is what it had not written.
+    in_flush = point is not None and point[0] == "mid-flush"
+    assert in_flush or any(not one.complete for one in house.seen), "the kill came too late to matter"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -214,7 +216,7 @@ def test_books_agree_after_a_kill_in_the_middle(tmp_path: Path, seed: int) -> No
 
 def times_of(name: str, seed: int) -> int:
     """Return at which passing of a point a node dies: early and late ones, by the seed."""
-    return random.Random(f"{seed} {name}").randrange(1, FLUSHES if name == "mid-flush" else FEWER_CALLS // 2)
+    return random.Random(f"{seed} {name}").randrange(1, FLUSHED_TABLES + 1 if name == "mid-flush" else FEWER_CALLS // 2)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
